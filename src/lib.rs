@@ -1,0 +1,3 @@
+//! keypool hands out API keys.
+
+pub mod pool;

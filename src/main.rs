@@ -1,0 +1,3 @@
+//! The `keypool` binary.
+
+fn main() {}

@@ -1,0 +1,149 @@
+//! What the pool is told by the configuration: valid by construction, without secrets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::time::ResetZone;
+
+/// Everything the pool is told by the configuration.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// The keys in the order of their file; ids are unique.
+    pub keys: Vec<KeySettings>,
+    /// Keys in the order of their use after a failure; the ids exist.
+    pub fallback_order: Vec<KeyId>,
+    /// How one of several equal keys is chosen.
+    pub strategy: Strategy,
+    /// The share of a limit, in (0, 1], whose use is worth a warning.
+    pub warning_threshold: f64,
+    /// The time by which a request may take longer from its grant to the provider's counter than
+    /// another one; the minute windows are longer by it.
+    pub delay_guard: Duration,
+    /// The tokens reserved when the request does not say.
+    pub default_tokens: u64,
+    /// The first cooldown after a refusal without a delay; it doubles from there.
+    pub cooldown_first: Duration,
+    /// The longest cooldown.
+    pub cooldown_max: Duration,
+    /// How long a lease may stay unreported.
+    pub lease_ttl: Duration,
+}
+
+/// One key of the pool.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// The unique id.
+    pub id: KeyId,
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The models as written; empty means every model of the provider.
+    pub models: Vec<Arc<str>>,
+    /// The limits of its quota group.
+    pub limits: Limits,
+    /// The group whose limits it shares with others; its own if absent.
+    pub quota_group: Option<Arc<str>>,
+    /// What names its secret: keys with equal credentials die together.
+    pub credential: Arc<str>,
+    /// 1 is used first; absent is last.
+    pub priority: Option<u64>,
+    /// `light`, `heavy` or any word.
+    pub workload: Option<Arc<str>>,
+    /// Matched exactly.
+    pub tags: BTreeMap<String, String>,
+    /// The share of the grants under [`Strategy::Weighted`].
+    pub weight: NonZeroU64,
+    /// Whether it is in service.
+    pub active: bool,
+    /// Where the provider's day begins.
+    pub reset_zone: ResetZone,
+}
+
+/// The limits of a quota group; absent means unlimited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Requests a minute.
+    pub rpm: Option<NonZeroU64>,
+    /// Tokens a minute.
+    pub tpm: Option<NonZeroU64>,
+    /// Requests a day.
+    pub rpd: Option<NonZeroU64>,
+    /// Requests in flight.
+    pub max_concurrent: Option<NonZeroU64>,
+    /// Most requests at once after idling; `rpm` if absent.
+    pub burst_capacity: Option<NonZeroU64>,
+}
+
+/// How one of several equal keys is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Strategy {
+    /// One after another.
+    RoundRobin,
+    /// The one with the smallest used share of its limits.
+    #[default]
+    LeastUtilized,
+    /// At random, in proportion to the weights.
+    Weighted,
+    /// At random.
+    Random,
+    /// The first of the fallback order.
+    FallbackOrder,
+}
+
+impl Strategy {
+    /// All strategies.
+    pub const ALL: [Self; 5] =
+        [Self::RoundRobin, Self::LeastUtilized, Self::Weighted, Self::Random, Self::FallbackOrder];
+
+    /// The name used in keys.json and JSON answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastUtilized => "least_utilized",
+            Self::Weighted => "weighted",
+            Self::Random => "random",
+            Self::FallbackOrder => "fallback_order",
+        }
+    }
+}
+
+/// The id of a key: 1 to 64 characters of `[A-Za-z0-9_.-]`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(Arc<str>);
+
+impl KeyId {
+    /// The most characters an id has.
+    pub const MAX_LENGTH: usize = 64;
+
+    /// The id that `text` spells, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_LENGTH).contains(&text.len());
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        (fits && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for KeyId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
