@@ -1,10 +1,64 @@
 //! The product: a pool of keys with their quotas. Pure: it is told the time, does no I/O, knows no
 //! secret, logs nothing, and answers every call with a value that says what happened.
+//!
+//! [`Pool`] is the only door. Inside, from the ground up: [`time`], [`settings`] and [`outcome`]
+//! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
+//! `cooldown` keeps failures; `group` is a quota group, `key` a key, `stock` all of them; `view`
+//! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
+//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure` and `inspect` are the
+//! calls.
 
-mod outcome;
+mod core;
+mod select;
+mod report;
+mod waiting;
+mod reconfigure;
+mod inspect;
+mod shared;
+
+mod choice;
+mod view;
+mod ready;
+mod affinity;
+mod random;
+
+mod stock;
+mod key;
+mod group;
+mod quota;
+mod window;
+mod bucket;
+mod day;
+mod cooldown;
+
+mod lease;
+mod line;
+mod request;
+mod refusal;
+mod transition;
+
+mod rules;
 mod settings;
+mod outcome;
 mod time;
 
+pub use self::core::Pool;
+pub use cooldown::CoolingReason;
+pub use group::WaitsFor;
+pub use inspect::{KeyState, KeyView, LimitView};
+pub use key::{LastError, Record, Unusable};
+pub use lease::{LeaseGone, LeaseId, LeaseSeq};
+pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
+pub use reconfigure::KeyChanges;
+pub use refusal::{NoUse, Refusal};
+pub use report::{NoRotation, Report, Reported};
+pub use request::{Filter, MOST_TOKENS, SelectRequest};
+pub use select::{Lease, Selection};
 pub use settings::{KeyId, KeySettings, Limits, PoolSettings, Strategy};
+pub use shared::{SharedPool, Waiting};
 pub use time::{Calendar, Day, Instant, Now, ResetZone, WallTime};
+pub use transition::{Change, Transition};
+
+#[cfg(test)]
+mod tests;

@@ -32,8 +32,24 @@ pub struct PoolSettings {
     pub lease_ttl: Duration,
 }
 
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            fallback_order: Vec::new(),
+            strategy: Strategy::default(),
+            warning_threshold: 0.8,
+            delay_guard: Duration::from_millis(500),
+            default_tokens: 0,
+            cooldown_first: Duration::from_secs(30),
+            cooldown_max: Duration::from_hours(1),
+            lease_ttl: Duration::from_mins(10),
+        }
+    }
+}
+
 /// One key of the pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeySettings {
     /// The unique id.
     pub id: KeyId,

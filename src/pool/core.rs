@@ -1,0 +1,207 @@
+//! The pool's state, and what every call begins and ends with.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::group::GroupIdx;
+use super::key::{KeyIdx, NOT_LOOKED_UP};
+use super::lease::LeaseBook;
+use super::line::{Line, WaiterId};
+use super::random::Random;
+use super::refusal::Refusal;
+use super::request::Filter;
+use super::rules::Rules;
+use super::select::Lease;
+use super::settings::{KeyId, PoolSettings};
+use super::stock::Stock;
+use super::time::{Calendar, Instant, Now};
+use super::transition::{Change, Transition};
+use super::view::View;
+
+/// A pool of keys with their quotas.
+///
+/// It is told the time with every call, and times never fall from one call to the next. What a
+/// call changes is kept as [`Transition`]s until [`Pool::take_transitions`].
+#[derive(Debug)]
+pub struct Pool {
+    pub(super) rules: Rules,
+    pub(super) stock: Stock,
+    pub(super) views: HashMap<Filter, View>,
+    pub(super) leases: LeaseBook,
+    pub(super) line: Line,
+    pub(super) random: Random,
+    /// What became of waiting requests, until somebody asks.
+    pub(super) served: VecDeque<(WaiterId, Result<Lease, Refusal>)>,
+    /// When groups stop cooling.
+    pub(super) recoveries: BTreeSet<(Instant, GroupIdx)>,
+    /// Whether a waiting request may have lost its last usable key.
+    pub(super) keys_lost: bool,
+    pub(super) last_key: Option<KeyIdx>,
+    pub(super) transitions: Vec<Transition>,
+}
+
+/// The most views that are kept; past it they are made anew. Filters come from callers, so their
+/// number must have a bound.
+const MOST_VIEWS: usize = 256;
+
+impl Pool {
+    /// A pool without keys; `epoch` tells its leases from those of other pools, and `seed` decides
+    /// the draws of the random strategies.
+    pub fn new(calendar: Arc<dyn Calendar>, epoch: u32, seed: u64) -> Self {
+        let none = PoolSettings::default();
+        Self {
+            rules: Rules::of(&none),
+            stock: Stock { keys: Vec::new(), groups: Vec::new(), by_id: HashMap::new(), calendar },
+            views: HashMap::new(),
+            leases: LeaseBook::new(epoch),
+            line: Line::default(),
+            random: Random::new(seed),
+            served: VecDeque::new(),
+            recoveries: BTreeSet::new(),
+            keys_lost: false,
+            last_key: None,
+            transitions: Vec::new(),
+        }
+    }
+
+    /// What has changed since the last call of this.
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.transitions)
+    }
+
+    /// What became of waiting requests since the last call of this.
+    pub fn take_served(&mut self) -> VecDeque<(WaiterId, Result<Lease, Refusal>)> {
+        std::mem::take(&mut self.served)
+    }
+
+    /// Does what is due: ends leases that were not reported, notes the end of cooldowns, serves
+    /// waiting requests. Every other call does this first.
+    pub fn advance(&mut self, now: Now) {
+        self.expire_leases(now);
+        self.end_cooldowns(now);
+        self.serve_line(now);
+    }
+
+    /// When [`Pool::advance`] has something to do next, if nothing else happens.
+    pub fn next_due(&mut self, now: Now) -> Instant {
+        let lease = self.leases.next_expiry();
+        let recovery = self.recoveries.first().map(|&(at, _)| at);
+        let line = self.line_due(now);
+        lease.into_iter().chain(recovery).chain(line).min().unwrap_or(Instant::NEVER)
+    }
+
+    fn expire_leases(&mut self, now: Now) {
+        while let Some((seq, lease)) = self.leases.expire(now.at) {
+            if self.stock[lease.group].release(seq) {
+                self.ease(lease.group);
+            }
+            self.stock[lease.key].record.expired += 1;
+            self.changed(lease.key, Change::LeaseExpired { lease: self.leases.id(seq) }, now);
+        }
+    }
+
+    fn end_cooldowns(&mut self, now: Now) {
+        while let Some(&(at, group)) = self.recoveries.first()
+            && at <= now.at
+        {
+            self.recoveries.remove(&(at, group));
+            let keys = self.stock.ids_in(group);
+            if self.stock[group].cooldown.is_half_open(now.at)
+                && let Some(&first) = self.stock[group].members.first()
+            {
+                self.changed(first, Change::HalfOpen { keys }, now);
+            }
+        }
+    }
+
+    /// The keys of `group` may be free earlier than thought.
+    pub(super) fn ease(&mut self, group: GroupIdx) {
+        for view in self.views.values_mut() {
+            for &key in &self.stock[group].members {
+                view.ease(key);
+            }
+        }
+    }
+
+    /// `key` may be free earlier than thought.
+    pub(super) fn ease_key(&mut self, key: KeyIdx) {
+        for view in self.views.values_mut() {
+            view.ease(key);
+        }
+    }
+
+    /// Makes sure that there is a view for `filter`.
+    pub(super) fn prepare_view(&mut self, filter: &Filter) {
+        if self.views.contains_key(filter) {
+            return;
+        }
+        if self.views.len() >= MOST_VIEWS {
+            self.views.clear();
+        }
+        let view = View::new(filter, &self.stock.keys, self.rules.seat_order());
+        self.views.insert(filter.clone(), view);
+    }
+
+    pub(super) fn changed(&mut self, key: KeyIdx, change: Change, now: Now) {
+        let settings = &self.stock[key].settings;
+        self.transitions.push(Transition {
+            at: now.wall,
+            key: settings.id.clone(),
+            provider: settings.provider.clone(),
+            change,
+        });
+    }
+
+    /// Tells whether `key` has a secret, and why not.
+    pub fn set_secret(&mut self, key: &KeyId, missing: Option<&str>, now: Now) {
+        self.advance(now);
+        let Some(&idx) = self.stock.by_id.get(key) else { return };
+        let had = self.stock[idx].missing_secret.clone();
+        if had.as_deref() == missing {
+            return;
+        }
+        self.stock[idx].missing_secret = missing.map(Into::into);
+        if let Some(reason) = missing {
+            self.keys_lost = true;
+            self.changed(idx, Change::SecretMissing { reason: reason.into() }, now);
+        } else {
+            self.ease_key(idx);
+            if had.as_deref() != Some(NOT_LOOKED_UP) {
+                self.changed(idx, Change::SecretFound, now);
+            }
+        }
+        self.serve_line(now);
+    }
+
+    /// Forgets the failures of `key` and of its group. Says whether there is such a key.
+    pub fn clear(&mut self, key: &KeyId, now: Now) -> bool {
+        self.advance(now);
+        let Some(&idx) = self.stock.by_id.get(key) else { return false };
+        let group = self.stock[idx].group;
+        self.stock[group].cooldown.clear();
+        self.stock[idx].refused_models.clear();
+        self.revive(idx, "cleared by an administrator", now);
+        self.ease(group);
+        self.serve_line(now);
+        true
+    }
+
+    /// Brings every key with the credential of `key` back to life.
+    fn revive(&mut self, key: KeyIdx, reason: &'static str, now: Now) {
+        for idx in self.with_credential_of(key) {
+            if self.stock[idx].dead.take().is_some() {
+                self.ease_key(idx);
+                self.changed(idx, Change::Revived { reason }, now);
+            }
+        }
+    }
+
+    /// Every key that has the same credential as `key`, itself included.
+    pub(super) fn with_credential_of(&self, key: KeyIdx) -> Vec<KeyIdx> {
+        let credential = &self.stock[key].settings.credential;
+        let same = |key: &&KeyIdx| self.stock[**key].settings.credential == *credential;
+        let mut keys: Vec<KeyIdx> = self.stock.by_id.values().filter(same).copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+}

@@ -1,0 +1,87 @@
+//! Requests of a calendar day in the provider's zone.
+//!
+//! Invariants: the day number never falls, whatever the wall clock does; a grant within the guard
+//! before midnight counts on both days, because the provider may see it on either.
+
+use std::time::Duration;
+
+use super::time::{Calendar, Instant, Now, ResetZone, WallTime};
+
+#[derive(Clone, Debug)]
+pub(super) struct DayCount {
+    limit: Option<u64>,
+    zone: ResetZone,
+    number: i32,
+    ends: WallTime,
+    used: u64,
+    /// The part of `used` that was granted within the guard before the end.
+    late: u64,
+}
+
+impl DayCount {
+    pub(super) fn new(limit: Option<u64>, zone: ResetZone) -> Self {
+        Self { limit, zone, number: i32::MIN, ends: WallTime::default(), used: 0, late: 0 }
+    }
+
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    pub(super) fn number(&self) -> i32 {
+        self.number
+    }
+
+    pub(super) fn ends(&self) -> WallTime {
+        self.ends
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Takes another limit and zone; what was used stays used.
+    pub(super) fn resize(&mut self, limit: Option<u64>, zone: &ResetZone) {
+        self.limit = limit;
+        if self.zone != *zone {
+            self.zone = zone.clone();
+            self.ends = WallTime::default();
+        }
+    }
+
+    /// Begins a new day if the old one is over.
+    pub(super) fn roll(&mut self, now: Now, calendar: &dyn Calendar) {
+        if now.wall < self.ends {
+            return;
+        }
+        let today = calendar.day(&self.zone, now.wall);
+        self.ends = today.ends;
+        if today.number > self.number {
+            self.used = if today.number - 1 == self.number { self.late } else { 0 };
+            self.late = 0;
+            self.number = today.number;
+        }
+    }
+
+    /// The earliest time from `now` on at which one more request is within the day's limit.
+    pub(super) fn free_at(&self, now: Now) -> Instant {
+        match self.limit {
+            Some(limit) if self.used >= limit => now.instant_at(self.ends),
+            _ => now.at,
+        }
+    }
+
+    pub(super) fn count(&mut self, now: Now, guard: Duration) {
+        self.used += 1;
+        if now.wall.plus(guard) >= self.ends {
+            self.late += 1;
+        }
+    }
+
+    /// Adds the requests of `other`, which turn out to count here.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        if other.number >= self.number {
+            self.used += other.used;
+            self.late += other.late;
+        }
+    }
+}

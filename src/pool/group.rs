@@ -1,0 +1,214 @@
+//! A quota group: keys that share limits, because their provider counts them together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cooldown::Cooldown;
+use super::key::KeyIdx;
+use super::lease::LeaseSeq;
+use super::outcome::LimitKind;
+use super::quota::{Quota, Reservation};
+use super::settings::{KeyId, KeySettings, Limits};
+use super::time::{Calendar, Instant, Now};
+
+/// The place of a group in the pool's list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct GroupIdx(pub(super) u32);
+
+/// What makes two keys share limits.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum GroupId {
+    /// A key without a quota group is its own.
+    Key(KeyId),
+    /// Keys of one quota group count together for the same models as written.
+    Shared { provider: Arc<str>, name: Arc<str>, models: Vec<Arc<str>> },
+}
+
+impl GroupId {
+    pub(super) fn of(key: &KeySettings) -> Self {
+        match &key.quota_group {
+            None => Self::Key(key.id.clone()),
+            Some(name) => Self::Shared {
+                provider: key.provider.clone(),
+                name: name.clone(),
+                models: key.models.clone(),
+            },
+        }
+    }
+}
+
+/// A limit, how much of it is used, and how much there is.
+pub(super) type Use = (LimitKind, u64, u64);
+
+/// What a group waits for before it can pay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WaitsFor {
+    /// The refill of a limit, or a lease to end where the limit is the concurrency.
+    Limit(LimitKind),
+    /// The end of a cooldown.
+    Cooldown,
+    /// The trial of a half-open group.
+    Trial,
+    /// The time after which a key may be tried again for a model it was refused for.
+    Model,
+}
+
+/// When leases that are open now are thought to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leases {
+    /// When they expire: certain.
+    Expire,
+    /// At any moment, by a report: possible.
+    MayEnd,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    pub(super) members: Vec<KeyIdx>,
+    pub(super) quota: Quota,
+    pub(super) cooldown: Cooldown,
+    /// The open leases and when they expire.
+    open: BTreeMap<LeaseSeq, Instant>,
+    max_concurrent: Option<u64>,
+    limits: Limits,
+    warned: Warned,
+}
+
+/// When the use of each limit last crossed the warning threshold.
+#[derive(Clone, Copy, Debug, Default)]
+struct Warned {
+    rpm: Option<Instant>,
+    tpm: Option<Instant>,
+    rpd: Option<i32>,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, key: &KeySettings, guard: Duration) -> Self {
+        Self {
+            id,
+            members: Vec::new(),
+            quota: Quota::new(&key.limits, &key.reset_zone, guard),
+            cooldown: Cooldown::new(),
+            open: BTreeMap::new(),
+            max_concurrent: key.limits.max_concurrent.map(Into::into),
+            limits: key.limits,
+            warned: Warned::default(),
+        }
+    }
+
+    /// Takes other limits; what was used stays used.
+    pub(super) fn resize(&mut self, key: &KeySettings, guard: Duration) {
+        self.quota.resize(&key.limits, &key.reset_zone, guard);
+        self.max_concurrent = key.limits.max_concurrent.map(Into::into);
+        self.limits = key.limits;
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many leases are open.
+    pub(super) fn in_flight(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The earliest time from `now` on at which the group can pay one request with `tokens`, and
+    /// what it waits for until then.
+    pub(super) fn free_at(
+        &self,
+        tokens: u64,
+        leases: Leases,
+        now: Now,
+    ) -> (Instant, Option<WaitsFor>) {
+        let (at, limit) = self.quota.free_at(tokens, now);
+        let mut free = (at, limit.map(WaitsFor::Limit));
+        let mut bound = |at: Option<Instant>, reason| {
+            if let Some(at) = at
+                && at > free.0
+            {
+                free = (at, Some(reason));
+            }
+        };
+        bound(self.cooldown.until(now.at), WaitsFor::Cooldown);
+        if leases == Leases::Expire {
+            let trial = self.cooldown.trial().and_then(|trial| self.open.get(&trial).copied());
+            bound(trial, WaitsFor::Trial);
+            bound(self.slot_free_at(), WaitsFor::Limit(LimitKind::Concurrency));
+        }
+        free
+    }
+
+    /// When a place among the requests in flight is free, if none is.
+    fn slot_free_at(&self) -> Option<Instant> {
+        let over = (self.open.len() as u64).checked_sub(self.max_concurrent?)?;
+        self.open.values().nth(usize::try_from(over).unwrap_or(usize::MAX)).copied()
+    }
+
+    /// Charges one request with `tokens` to lease `seq`.
+    pub(super) fn grant(
+        &mut self,
+        seq: LeaseSeq,
+        tokens: u64,
+        expires: Instant,
+        now: Now,
+    ) -> Reservation {
+        self.open.insert(seq, expires);
+        self.cooldown.granted(seq, now.at);
+        self.quota.reserve(tokens, now)
+    }
+
+    /// The limits whose used share has reached `threshold`, each once per window.
+    pub(super) fn crossed(&mut self, threshold: f64, now: Now) -> Vec<Use> {
+        let reached = |used: u64, of: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+            let share = used as f64 / of as f64;
+            share >= threshold
+        };
+        let mut crossed = Vec::new();
+        let windows = [
+            (LimitKind::Rpm, self.quota.requests(), &mut self.warned.rpm),
+            (LimitKind::Tpm, self.quota.tokens(), &mut self.warned.tpm),
+        ];
+        for (kind, window, warned) in windows {
+            let Some(window) = window else { continue };
+            let used = window.used(now.at);
+            let again = warned.is_none_or(|last| last.plus(window.span()) <= now.at);
+            if again && reached(used, window.limit()) {
+                *warned = Some(now.at);
+                crossed.push((kind, used, window.limit()));
+            }
+        }
+        let day = self.quota.day();
+        if let Some(limit) = day.limit()
+            && self.warned.rpd != Some(day.number())
+            && reached(day.used(), limit)
+        {
+            self.warned.rpd = Some(day.number());
+            crossed.push((LimitKind::Rpd, day.used(), limit));
+        }
+        crossed
+    }
+
+    /// Ends the lease `seq`. Says whether somebody may have waited for that.
+    pub(super) fn release(&mut self, seq: LeaseSeq) -> bool {
+        let was_trial = self.cooldown.trial() == Some(seq);
+        let was_full = self.max_concurrent.is_some_and(|most| self.open.len() as u64 >= most);
+        self.cooldown.ended(seq);
+        self.open.remove(&seq);
+        was_trial || was_full
+    }
+
+    /// Adds the uses of `other`, whose keys have moved here.
+    pub(super) fn absorb(&mut self, other: &mut Self, now: Now, calendar: &dyn Calendar) {
+        self.quota.expire(now, calendar);
+        other.quota.expire(now, calendar);
+        self.quota.absorb(&other.quota);
+    }
+
+    /// Whether the group must be kept although no key is in it.
+    pub(super) fn remembers(&self, now: Now) -> bool {
+        !self.open.is_empty() || self.quota.remembers(now) || self.cooldown.until(now.at).is_some()
+    }
+}

@@ -1,0 +1,224 @@
+//! Looking at the pool: the state of every key, its quota, its record.
+
+use std::sync::Arc;
+
+use super::core::Pool;
+use super::group::{Leases, WaitsFor};
+use super::key::{KeyIdx, Record, Unusable};
+use super::outcome::LimitKind;
+use super::settings::{KeyId, KeySettings, Strategy};
+use super::time::{Instant, Now, WallTime};
+
+/// The state of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyState {
+    /// It can be used.
+    Ready,
+    /// It can be used as soon as its quota can pay.
+    Exhausted {
+        /// When that is.
+        until: WallTime,
+        /// What it waits for.
+        waits_for: Option<WaitsFor>,
+    },
+    /// Its group is cooling.
+    Cooling {
+        /// The end.
+        until: WallTime,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The provider does not accept it; and what it said.
+    Dead(Arc<str>),
+    /// It has no secret; and what was looked up.
+    MissingSecret(Arc<str>),
+    /// It is switched off.
+    Inactive,
+}
+
+impl KeyState {
+    /// Every name that [`KeyState::name`] gives.
+    pub const NAMES: [&'static str; 6] =
+        ["ready", "exhausted", "cooling", "dead", "missing_secret", "inactive"];
+
+    /// The name used in JSON and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Cooling { .. } => "cooling",
+            Self::Dead(_) => "dead",
+            Self::MissingSecret(_) => "missing_secret",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// When it ends, where that is known.
+    pub fn until(&self) -> Option<WallTime> {
+        match self {
+            Self::Exhausted { until, .. } | Self::Cooling { until, .. } => Some(*until),
+            Self::Ready | Self::Dead(_) | Self::MissingSecret(_) | Self::Inactive => None,
+        }
+    }
+}
+
+/// A key as it is now.
+#[derive(Clone, Debug)]
+pub struct KeyView<'a> {
+    /// What is configured.
+    pub settings: &'a KeySettings,
+    /// Its state.
+    pub state: KeyState,
+    /// Whether its group tries one request at a time.
+    pub half_open: bool,
+    /// How many strikes count against its group.
+    pub backoff_level: u32,
+    /// Its group's limits.
+    pub quota: Vec<LimitView>,
+    /// Its group's open leases.
+    pub in_flight: usize,
+    /// What came of its uses.
+    pub record: &'a Record,
+}
+
+/// A limit as it is now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitView {
+    /// Which.
+    pub kind: LimitKind,
+    /// How much there is.
+    pub limit: u64,
+    /// How much of it is used.
+    pub used: u64,
+    /// When the next unit comes back; absent if nothing is used, or if nobody knows.
+    pub resets_at: Option<WallTime>,
+}
+
+impl LimitView {
+    /// How much is left.
+    pub fn remaining(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+}
+
+impl Pool {
+    /// Every key, in the order of the configuration.
+    pub fn keys(&mut self, now: Now) -> Vec<KeyView<'_>> {
+        self.advance(now);
+        let keys: Vec<KeyIdx> = self.configured();
+        let states: Vec<KeyState> = keys.iter().map(|&key| self.state(key, now)).collect();
+        keys.into_iter().zip(states).map(|(key, state)| self.view(key, state, now)).collect()
+    }
+
+    /// The key called `id`.
+    pub fn key(&mut self, id: &str, now: Now) -> Option<KeyView<'_>> {
+        self.advance(now);
+        let idx = *self.stock.by_id.get(id)?;
+        let state = self.state(idx, now);
+        Some(self.view(idx, state, now))
+    }
+
+    /// The key that was granted last.
+    pub fn last_key(&self) -> Option<&KeyId> {
+        self.last_key.map(|key| &self.stock[key].settings.id)
+    }
+
+    /// How one of several equal keys is chosen.
+    pub fn strategy(&self) -> Strategy {
+        self.rules.strategy
+    }
+
+    /// Whether any key could be granted now or later without anybody doing anything.
+    pub fn has_usable_key(&self) -> bool {
+        self.stock.keys.iter().any(super::key::Key::is_usable)
+    }
+
+    /// Requests a minute that the usable keys can serve together, those of `model` or of all;
+    /// `None` if a key has no limit.
+    pub fn capacity(&self, model: Option<&str>) -> Option<u64> {
+        let mut total = 0_u64;
+        for group in &self.stock.groups {
+            let serves = |key: &KeyIdx| {
+                let key = &self.stock[*key];
+                let models = &key.settings.models;
+                let fits = model.is_none_or(|model| {
+                    models.is_empty() || models.iter().any(|offered| **offered == *model)
+                });
+                key.is_usable() && fits
+            };
+            if group.members.iter().any(serves) {
+                total = total.saturating_add(group.limits().rpm?.get());
+            }
+        }
+        Some(total)
+    }
+
+    fn configured(&self) -> Vec<KeyIdx> {
+        let mut keys: Vec<KeyIdx> = self.stock.by_id.values().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// The state of a key.
+    pub(super) fn state(&mut self, key: KeyIdx, now: Now) -> KeyState {
+        match self.stock[key].unusable() {
+            Some(Unusable::Inactive | Unusable::Excluded) => return KeyState::Inactive,
+            Some(Unusable::MissingSecret(reason)) => return KeyState::MissingSecret(reason),
+            Some(Unusable::Dead(detail)) => return KeyState::Dead(detail),
+            None => {}
+        }
+        let group = self.stock.group_of(key, now);
+        if let Some(until) = group.cooldown.until(now.at) {
+            let reason = group.cooldown.reason().name();
+            return KeyState::Cooling { until: now.wall_at(until), reason };
+        }
+        let (free_at, waits_for) = group.free_at(0, Leases::Expire, now);
+        if free_at > now.at {
+            return KeyState::Exhausted { until: now.wall_at(free_at), waits_for };
+        }
+        KeyState::Ready
+    }
+
+    fn view(&self, key: KeyIdx, state: KeyState, now: Now) -> KeyView<'_> {
+        let holder = &self.stock[key];
+        let group = &self.stock[holder.group];
+        KeyView {
+            settings: &holder.settings,
+            state,
+            half_open: group.cooldown.is_half_open(now.at),
+            backoff_level: group.cooldown.level(),
+            quota: group.limit_views(now),
+            in_flight: group.in_flight(),
+            record: &holder.record,
+        }
+    }
+}
+
+impl super::group::Group {
+    fn limit_views(&self, now: Now) -> Vec<LimitView> {
+        let wall = |at: Instant| now.wall_at(at);
+        let windows =
+            [(LimitKind::Rpm, self.quota.requests()), (LimitKind::Tpm, self.quota.tokens())];
+        let windows = windows.into_iter().filter_map(|(kind, window)| Some((kind, window?)));
+        let minute = windows.map(|(kind, window)| LimitView {
+            kind,
+            limit: window.limit(),
+            used: window.used(now.at),
+            resets_at: window.resets_at(now.at).map(wall),
+        });
+        let day = self.quota.day();
+        let day = day.limit().map(|limit| LimitView {
+            kind: LimitKind::Rpd,
+            limit,
+            used: day.used(),
+            resets_at: Some(day.ends()),
+        });
+        let flight = self.limits().max_concurrent.map(|limit| LimitView {
+            kind: LimitKind::Concurrency,
+            limit: limit.get(),
+            used: self.in_flight() as u64,
+            resets_at: None,
+        });
+        minute.chain(day).chain(flight).collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! One key: what is configured, whether it is usable, and what came of its uses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::affinity;
+use super::group::GroupIdx;
+use super::lease::LeaseSeq;
+use super::outcome::Outcome;
+use super::settings::KeySettings;
+use super::time::{Instant, WallTime};
+
+/// The place of a key in the pool's list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct KeyIdx(pub(super) u32);
+
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) settings: KeySettings,
+    pub(super) group: GroupIdx,
+    /// False once the configuration has dropped it; it stays while leases name it.
+    pub(super) configured: bool,
+    /// Its part of the rendezvous rank.
+    pub(super) affinity: u64,
+    /// Why there is no secret.
+    pub(super) missing_secret: Option<Arc<str>>,
+    /// Why the provider does not accept it.
+    pub(super) dead: Option<Arc<str>>,
+    /// Models this key was refused for, and until when they are not tried again.
+    pub(super) refused_models: BTreeMap<Arc<str>, Instant>,
+    pub(super) last_granted: Option<LeaseSeq>,
+    pub(super) record: Record,
+}
+
+/// What came of the uses of a key since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Leases granted.
+    pub grants: u64,
+    /// Reports of success.
+    pub successes: u64,
+    /// Reports of a failure that blames key, quota group or provider.
+    pub errors: u64,
+    /// Refusals for quota, each of which the pool had thought to be within it.
+    pub rate_limited: u64,
+    /// Tokens reported, or reserved where none were reported.
+    pub tokens: u64,
+    /// Leases that were never reported.
+    pub expired: u64,
+    /// Failures since the last success.
+    pub consecutive_failures: u64,
+    /// When it was last granted.
+    pub last_used: Option<WallTime>,
+    /// What the last failure was.
+    pub last_error: Option<LastError>,
+}
+
+/// The last failure of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastError {
+    /// When it was reported.
+    pub at: WallTime,
+    /// The outcome and what the provider said, in machine-readable words.
+    pub what: Arc<str>,
+}
+
+/// Why a key cannot be used, whatever its quota.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unusable {
+    /// Switched off in the configuration.
+    Inactive,
+    /// There is no secret, and why.
+    MissingSecret(Arc<str>),
+    /// The provider does not accept it, and what it said.
+    Dead(Arc<str>),
+    /// The request excludes it.
+    Excluded,
+}
+
+/// Why a new key has no secret.
+pub(super) const NOT_LOOKED_UP: &str = "not looked up yet";
+
+impl Key {
+    pub(super) fn new(settings: KeySettings, group: GroupIdx) -> Self {
+        Self {
+            affinity: affinity::hash(settings.id.as_str()),
+            settings,
+            group,
+            configured: true,
+            missing_secret: Some(NOT_LOOKED_UP.into()),
+            dead: None,
+            refused_models: BTreeMap::new(),
+            last_granted: None,
+            record: Record::default(),
+        }
+    }
+
+    /// Why the key cannot be used, if it cannot.
+    pub(super) fn unusable(&self) -> Option<Unusable> {
+        if !self.settings.active || !self.configured {
+            return Some(Unusable::Inactive);
+        }
+        let missing = self.missing_secret.clone().map(Unusable::MissingSecret);
+        missing.or_else(|| self.dead.clone().map(Unusable::Dead))
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.settings.active
+            && self.configured
+            && self.missing_secret.is_none()
+            && self.dead.is_none()
+    }
+
+    /// The earliest time from `now` on at which the key may be tried for `model`.
+    pub(super) fn model_free_at(&self, model: Option<&Arc<str>>, now: Instant) -> Instant {
+        let refused = model.and_then(|model| self.refused_models.get(model));
+        refused.copied().unwrap_or(now).max(now)
+    }
+}
+
+impl Record {
+    pub(super) fn granted(&mut self, now: WallTime) {
+        self.grants += 1;
+        self.last_used = Some(now);
+    }
+
+    pub(super) fn reported(&mut self, outcome: Outcome, tokens: u64, detail: &str, now: WallTime) {
+        self.tokens = self.tokens.saturating_add(tokens);
+        match outcome {
+            Outcome::Success => {
+                self.successes += 1;
+                self.consecutive_failures = 0;
+            }
+            Outcome::Cancelled | Outcome::ClientError => {}
+            Outcome::RateLimited(_) => {
+                self.rate_limited += 1;
+                self.failed(outcome, detail, now);
+            }
+            Outcome::AuthFailed
+            | Outcome::ModelRefused
+            | Outcome::EgressRefused
+            | Outcome::ServerError
+            | Outcome::Timeout => self.failed(outcome, detail, now),
+        }
+    }
+
+    fn failed(&mut self, outcome: Outcome, detail: &str, now: WallTime) {
+        self.errors += 1;
+        self.consecutive_failures += 1;
+        let what = if detail.is_empty() { outcome.name() } else { detail };
+        self.last_error = Some(LastError { at: now, what: what.into() });
+    }
+}

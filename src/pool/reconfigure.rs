@@ -1,0 +1,199 @@
+//! Taking another configuration: what stays keeps its counters, cooldowns and leases.
+
+use std::collections::{HashMap, HashSet};
+
+use super::core::Pool;
+use super::group::{Group, GroupId, GroupIdx};
+use super::key::{Key, KeyIdx};
+use super::rules::Rules;
+use super::settings::{KeyId, PoolSettings};
+use super::time::Now;
+
+/// Which keys a new configuration has touched.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyChanges {
+    /// Keys that were not there before.
+    pub added: Vec<KeyId>,
+    /// Keys that are not there any more.
+    pub removed: Vec<KeyId>,
+    /// Keys whose entry is another.
+    pub changed: Vec<KeyId>,
+}
+
+impl Pool {
+    /// Takes another configuration.
+    ///
+    /// Keys are known by their id, groups by theirs. A key that moves to another group takes the
+    /// uses of its old one along, because the provider may have counted them there. A group that
+    /// loses its last key is kept while anything used in it still counts, so that a key that comes
+    /// back finds its limits as they are.
+    pub fn reconfigure(&mut self, settings: PoolSettings, now: Now) -> KeyChanges {
+        self.advance(now);
+        let changes = self.key_changes(&settings);
+        self.rules = Rules::of(&settings);
+
+        let old_keys = std::mem::take(&mut self.stock.keys);
+        let old_groups = std::mem::take(&mut self.stock.groups);
+        let mut groups = Groups::adopt(old_groups, self.rules.guard);
+        let mut old_keys: Vec<Option<Key>> = old_keys.into_iter().map(Some).collect();
+        let mut moved: HashMap<KeyIdx, KeyIdx> = HashMap::new();
+        let mut keys: Vec<Key> = Vec::new();
+
+        for entry in settings.keys {
+            let group = groups.place(&entry);
+            let place = index(keys.len());
+            let old_idx = self.stock.by_id.get(&entry.id).copied();
+            let old = old_idx.and_then(|idx| old_keys[idx.0 as usize].take());
+            let mut key = Key::new(entry, group);
+            if let (Some(old_idx), Some(old)) = (old_idx, old) {
+                moved.insert(old_idx, place);
+                groups.move_uses(old.group, group, now, &*self.stock.calendar);
+                key.inherit(old);
+            }
+            groups.all[group.0 as usize].members.push(place);
+            keys.push(key);
+        }
+        self.stock.by_id =
+            keys.iter().enumerate().map(|(n, key)| (key.settings.id.clone(), index(n))).collect();
+
+        // Keys that leases still name stay at the end of the list, out of service.
+        let leased: HashSet<KeyIdx> = self.leases.iter().map(|(_, lease)| lease.key).collect();
+        for (n, old) in old_keys.into_iter().enumerate() {
+            if let Some(mut old) = old
+                && leased.contains(&index(n))
+            {
+                old.configured = false;
+                moved.insert(index(n), index(keys.len()));
+                keys.push(old);
+            }
+        }
+        self.stock.keys = keys;
+        self.last_key = self.last_key.and_then(|key| moved.get(&key).copied());
+
+        let kept = groups.keep_remembered(now);
+        self.stock.groups = kept.groups;
+        for key in &mut self.stock.keys {
+            key.group = kept.moved[&key.group];
+        }
+        for lease in self.leases.iter_mut() {
+            lease.key = moved[&lease.key];
+            lease.group = kept.moved[&lease.group];
+        }
+        let recoveries = std::mem::take(&mut self.recoveries);
+        let recoveries = recoveries.into_iter();
+        self.recoveries =
+            recoveries.filter_map(|(at, group)| Some((at, *kept.moved.get(&group)?))).collect();
+
+        self.views.clear();
+        self.keys_lost = true;
+        self.serve_line(now);
+        changes
+    }
+
+    fn key_changes(&self, settings: &PoolSettings) -> KeyChanges {
+        let mut changes = KeyChanges::default();
+        for entry in &settings.keys {
+            match self.stock.by_id.get(&entry.id) {
+                None => changes.added.push(entry.id.clone()),
+                Some(&idx) if self.stock[idx].settings != *entry => {
+                    changes.changed.push(entry.id.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        let stays: HashSet<&KeyId> = settings.keys.iter().map(|key| &key.id).collect();
+        let gone = self.stock.by_id.keys().filter(|id| !stays.contains(id));
+        changes.removed = gone.cloned().collect();
+        changes.removed.sort();
+        changes
+    }
+}
+
+impl Key {
+    /// Takes over what is known of the key's earlier self.
+    fn inherit(&mut self, old: Self) {
+        if self.settings.credential == old.settings.credential {
+            self.dead = old.dead;
+            self.missing_secret = old.missing_secret;
+        }
+        self.refused_models = old.refused_models;
+        self.last_granted = old.last_granted;
+        self.record = old.record;
+    }
+}
+
+/// Groups while they are put together anew. The indices of the old ones stay as they are.
+struct Groups {
+    all: Vec<Group>,
+    by_id: HashMap<GroupId, GroupIdx>,
+    sized: HashSet<GroupIdx>,
+    moves: HashSet<(GroupIdx, GroupIdx)>,
+    guard: std::time::Duration,
+}
+
+/// The groups that are kept, and where each one went.
+struct Kept {
+    groups: Vec<Group>,
+    moved: HashMap<GroupIdx, GroupIdx>,
+}
+
+impl Groups {
+    fn adopt(mut old: Vec<Group>, guard: std::time::Duration) -> Self {
+        for group in &mut old {
+            group.members.clear();
+        }
+        let by_id = old.iter().enumerate();
+        let by_id = by_id.map(|(n, group)| (group.id.clone(), group_index(n))).collect();
+        Self { all: old, by_id, sized: HashSet::new(), moves: HashSet::new(), guard }
+    }
+
+    /// The group of `entry`, with the limits that it gives.
+    fn place(&mut self, entry: &super::settings::KeySettings) -> GroupIdx {
+        let id = GroupId::of(entry);
+        if let Some(&idx) = self.by_id.get(&id) {
+            if self.sized.insert(idx) {
+                self.all[idx.0 as usize].resize(entry, self.guard);
+            }
+            return idx;
+        }
+        let idx = group_index(self.all.len());
+        self.all.push(Group::new(id.clone(), entry, self.guard));
+        self.by_id.insert(id, idx);
+        self.sized.insert(idx);
+        idx
+    }
+
+    /// Counts the uses of `from` in `to` as well, once.
+    fn move_uses(
+        &mut self,
+        from: GroupIdx,
+        to: GroupIdx,
+        now: Now,
+        calendar: &dyn super::time::Calendar,
+    ) {
+        if from != to && self.moves.insert((from, to)) {
+            let mut source = self.all[from.0 as usize].clone();
+            self.all[to.0 as usize].absorb(&mut source, now, calendar);
+        }
+    }
+
+    /// Drops the groups that have no key and nothing to remember.
+    fn keep_remembered(self, now: Now) -> Kept {
+        let mut kept = Kept { groups: Vec::new(), moved: HashMap::new() };
+        for (n, group) in self.all.into_iter().enumerate() {
+            if !group.members.is_empty() || group.remembers(now) {
+                kept.moved.insert(group_index(n), group_index(kept.groups.len()));
+                kept.groups.push(group);
+            }
+        }
+        kept
+    }
+}
+
+fn index(place: usize) -> KeyIdx {
+    KeyIdx(u32::try_from(place).expect("fewer than 2^32 keys"))
+}
+
+fn group_index(place: usize) -> GroupIdx {
+    GroupIdx(u32::try_from(place).expect("fewer than 2^32 groups"))
+}

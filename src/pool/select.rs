@@ -1,0 +1,230 @@
+//! Select: from a request to a lease, a place in the line, or a refusal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::choice::Choice;
+use super::core::Pool;
+use super::group::{GroupIdx, Leases};
+use super::key::{KeyIdx, Unusable};
+use super::lease::{LeaseId, OpenLease};
+use super::line::WaiterId;
+use super::refusal::{NoUse, Refusal};
+use super::request::{Ask, SelectRequest};
+use super::settings::KeyId;
+use super::time::{Instant, Now, WallTime};
+use super::transition::Change;
+use super::view::{has_model, mismatch};
+
+/// The right to use a key once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// Its name.
+    pub id: LeaseId,
+    /// The key.
+    pub key_id: KeyId,
+    /// The key's provider.
+    pub provider: Arc<str>,
+    /// The requested model, or the key's first; absent if the key serves any and none was named.
+    pub model: Option<Arc<str>>,
+    /// When it must be reported.
+    pub expires_at: WallTime,
+    /// How long after the grant the request may be sent without leaving the guard.
+    pub use_within: Duration,
+    /// The number of the attempt in its chain, from 1.
+    pub attempt: usize,
+    /// How many more keys the chain can try.
+    pub attempts_left: usize,
+}
+
+/// How a request was answered that was not refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Selection {
+    /// It has a key.
+    Granted(Lease),
+    /// It waits in the line; [`Pool::take_served`] will tell.
+    Waiting(WaiterId),
+}
+
+impl Pool {
+    /// Selects a key. If none can pay now and `wait` is given, the request waits that long, unless
+    /// it is clear that it would wait in vain.
+    pub fn select(
+        &mut self,
+        request: SelectRequest,
+        wait: Option<Duration>,
+        now: Now,
+    ) -> Result<Selection, Refusal> {
+        self.advance(now);
+        self.answer(&Arc::new(Ask::first(request)), wait, now)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        ask: &Arc<Ask>,
+        wait: Option<Duration>,
+        now: Now,
+    ) -> Result<Selection, Refusal> {
+        let ahead: Vec<Arc<Ask>> = self.line.heads().into_iter().map(|(_, ask)| ask).collect();
+        if let Some(lease) = self.try_grant(ask, &ahead, now) {
+            return Ok(Selection::Granted(lease));
+        }
+        let refusal = self.refusal(ask, now);
+        match (refusal, wait) {
+            (Refusal::Exhausted { .. }, Some(wait)) if self.untried(ask) > 0 => {
+                self.join_line(ask, now.at.plus(wait), now).map(Selection::Waiting)
+            }
+            (refusal, _) => Err(refusal),
+        }
+    }
+
+    /// Grants a key that can pay now and that no request of `ahead` waits for.
+    pub(super) fn try_grant(
+        &mut self,
+        ask: &Arc<Ask>,
+        ahead: &[Arc<Ask>],
+        now: Now,
+    ) -> Option<Lease> {
+        self.prepare_view(&ask.request.filter);
+        let view = self.views.get_mut(&ask.request.filter)?;
+        let seat = Choice {
+            view,
+            stock: &mut self.stock,
+            random: &mut self.random,
+            rules: &self.rules,
+            ask,
+            ahead,
+            now,
+        }
+        .make()?;
+        let tier = view.tier_of(seat);
+        view.tiers[tier].passed(seat);
+        let seat = view.seats[seat].clone();
+        Some(self.grant(ask, seat.key, seat.model, now))
+    }
+
+    fn grant(&mut self, ask: &Arc<Ask>, key: KeyIdx, model: Option<Arc<str>>, now: Now) -> Lease {
+        let tokens = self.rules.tokens(&ask.request);
+        let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
+        let group = self.stock[key].group;
+        let seq = self.leases.next();
+        let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
+        let model = model.or_else(|| self.stock[key].settings.models.first().cloned());
+        self.leases.open(OpenLease {
+            key,
+            group,
+            ask: ask.clone(),
+            model: model.clone(),
+            expires,
+            reservation,
+        });
+        let holder = &mut self.stock[key];
+        holder.last_granted = Some(seq);
+        holder.record.granted(now.wall);
+        let lease = Lease {
+            id: self.leases.id(seq),
+            key_id: holder.settings.id.clone(),
+            provider: holder.settings.provider.clone(),
+            model,
+            expires_at: now.wall_at(expires),
+            use_within: self.rules.guard,
+            attempt: ask.attempt(),
+            attempts_left: self.untried(ask).saturating_sub(1),
+        };
+        self.last_key = Some(key);
+        self.warn_of_use(key, group, now);
+        if let Some(failure) = &ask.after {
+            let rotated = Change::Rotated {
+                from: failure.key.clone(),
+                outcome: failure.outcome,
+                detail: failure.detail.clone(),
+            };
+            self.changed(key, rotated, now);
+        }
+        lease
+    }
+
+    fn warn_of_use(&mut self, key: KeyIdx, group: GroupIdx, now: Now) {
+        let threshold = self.rules.warning_threshold;
+        let crossed = self.stock[group].crossed(threshold, now);
+        for (limit, used, of) in crossed {
+            self.changed(key, Change::QuotaWarning { limit, used, of }, now);
+        }
+    }
+
+    /// How many different matching keys the chain of `ask` has not tried.
+    pub(super) fn untried(&mut self, ask: &Ask) -> usize {
+        self.prepare_view(&ask.request.filter);
+        let view = &self.views[&ask.request.filter];
+        let mut excluded: Vec<&KeyId> = ask.request.exclude.iter().chain(&ask.tried).collect();
+        excluded.sort_unstable();
+        excluded.dedup();
+        let seated = excluded.iter().filter_map(|id| self.stock.by_id.get(id.as_str()));
+        let seated = seated.filter(|&&key| !view.seats_of(key).is_empty()).count();
+        view.keys - seated
+    }
+
+    /// Why `ask` gets no key now.
+    pub(super) fn refusal(&mut self, ask: &Arc<Ask>, now: Now) -> Refusal {
+        if !self.line.is_empty()
+            && let Some((free_at, waits_for)) = self.forecast(ask, Leases::Expire, now)
+        {
+            return Refusal::Exhausted { free_at, waits_for, waiting: self.line.len() };
+        }
+        let tokens = self.rules.tokens(&ask.request);
+        self.prepare_view(&ask.request.filter);
+        let view = &self.views[&ask.request.filter];
+        let stock = &mut self.stock;
+        let first = view.ready.first_free(|seat| {
+            let seat = &view.seats[seat];
+            if ask.request.exclude.contains(&stock[seat.key].settings.id) {
+                return (Instant::NEVER, None);
+            }
+            stock.free_at(seat, tokens, Leases::Expire, now)
+        });
+        match first {
+            Some((free_at, waits_for)) => Refusal::Exhausted { free_at, waits_for, waiting: 0 },
+            None => self.no_use(ask),
+        }
+    }
+
+    /// Why no key will ever serve `ask` as things are.
+    fn no_use(&self, ask: &Ask) -> Refusal {
+        let filter = &ask.request.filter;
+        let configured = || self.stock.keys.iter().filter(|key| key.configured);
+        let offers = |model| configured().any(|key| has_model(key, model));
+        if !filter.models.is_empty() && !filter.models.iter().any(offers) {
+            return Refusal::NoSuchModel { offered: self.models_offered() };
+        }
+        let mut why = Vec::new();
+        let mut most_tokens = None;
+        for key in configured() {
+            if !filter.models.is_empty() && !filter.models.iter().any(|m| has_model(key, m)) {
+                continue;
+            }
+            let excluded = ask.request.exclude.contains(&key.settings.id);
+            let mismatch = mismatch(filter, key).map(NoUse::Mismatch);
+            let unusable = key.unusable().or(excluded.then_some(Unusable::Excluded));
+            match mismatch.or(unusable.map(NoUse::Unusable)) {
+                Some(reason) => why.push((key.settings.id.clone(), reason)),
+                None => {
+                    most_tokens = most_tokens.max(Some(self.stock[key.group].quota.most_tokens()));
+                }
+            }
+        }
+        match most_tokens {
+            Some(most) => Refusal::TooManyTokens { most },
+            None => Refusal::NoUsableKey { why },
+        }
+    }
+
+    /// Every model that keys name, sorted.
+    pub fn models_offered(&self) -> Vec<Arc<str>> {
+        let keys = self.stock.keys.iter().filter(|key| key.configured);
+        let mut models: Vec<Arc<str>> =
+            keys.flat_map(|key| key.settings.models.iter().cloned()).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+}

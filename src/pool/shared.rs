@@ -1,0 +1,159 @@
+//! The pool behind a lock: synchronous calls from any thread, and futures for waiting requests.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::core::Pool;
+use super::line::WaiterId;
+use super::refusal::Refusal;
+use super::select::Lease;
+use super::time::{Instant, Now};
+use super::transition::Transition;
+
+/// A [`Pool`] that many threads share.
+#[derive(Debug)]
+pub struct SharedPool {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    latest: Now,
+    /// When the pool has something to do next, as of the last call.
+    due: Instant,
+    /// Who wants to know that this is earlier than before.
+    alarm: Option<Waker>,
+    waiters: HashMap<WaiterId, Waker>,
+    served: HashMap<WaiterId, Result<Lease, Refusal>>,
+}
+
+impl SharedPool {
+    /// Puts `pool` behind a lock.
+    pub fn new(pool: Pool) -> Arc<Self> {
+        let inner = Inner {
+            pool,
+            latest: Now::default(),
+            due: Instant::NEVER,
+            alarm: None,
+            waiters: HashMap::new(),
+            served: HashMap::new(),
+        };
+        Arc::new(Self { inner: Mutex::new(inner) })
+    }
+
+    /// Calls the pool, wakes whoever the call has served, and hands out what has changed.
+    ///
+    /// Threads may arrive in another order than they read their clocks in: the pool never sees
+    /// time fall.
+    pub fn call<T>(
+        &self,
+        now: Now,
+        call: impl FnOnce(&mut Pool, Now) -> T,
+    ) -> (T, Vec<Transition>) {
+        let mut inner = self.lock();
+        if now.at > inner.latest.at {
+            inner.latest = now;
+        }
+        let now = inner.latest;
+        let result = call(&mut inner.pool, now);
+        inner.settle();
+        (result, inner.pool.take_transitions())
+    }
+
+    /// The future answer to a request that waits in the line.
+    pub fn wait_for(self: &Arc<Self>, waiter: WaiterId) -> Waiting {
+        Waiting { pool: self.clone(), waiter: Some(waiter) }
+    }
+
+    /// Resolves as soon as the pool is due before `known`; says when.
+    pub fn due_before(self: &Arc<Self>, known: Instant) -> impl Future<Output = Instant> + use<> {
+        let pool = self.clone();
+        std::future::poll_fn(move |context| {
+            let mut inner = pool.lock();
+            if inner.due < known {
+                return Poll::Ready(inner.due);
+            }
+            inner.alarm = Some(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// When the pool has something to do next.
+    pub fn due(&self) -> Instant {
+        self.lock().due
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A call that panicked has left the pool in some state between two sound ones; going on
+        // with it is better than refusing every key from here on.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Wakes whoever the last call concerns.
+    fn settle(&mut self) {
+        for (waiter, result) in self.pool.take_served() {
+            self.served.insert(waiter, result);
+            if let Some(waker) = self.waiters.remove(&waiter) {
+                waker.wake();
+            }
+        }
+        let due = self.pool.next_due(self.latest);
+        if due < self.due
+            && let Some(alarm) = self.alarm.take()
+        {
+            alarm.wake();
+        }
+        self.due = due;
+    }
+}
+
+/// The future answer to a request that waits in the line. Dropping it leaves the line.
+#[derive(Debug)]
+pub struct Waiting {
+    pool: Arc<SharedPool>,
+    waiter: Option<WaiterId>,
+}
+
+impl Future for Waiting {
+    type Output = Result<Lease, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let waiter = self.waiter.expect("a future is not polled after it is ready");
+        let served = {
+            let mut inner = self.pool.lock();
+            let served = inner.served.remove(&waiter);
+            if served.is_none() {
+                inner.waiters.insert(waiter, context.waker().clone());
+            }
+            served
+        };
+        match served {
+            Some(result) => {
+                self.waiter = None;
+                Poll::Ready(result)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(waiter) = self.waiter else { return };
+        let mut inner = self.pool.lock();
+        inner.waiters.remove(&waiter);
+        let now = inner.latest;
+        match inner.served.remove(&waiter) {
+            Some(Ok(lease)) => inner.pool.give_back(&lease, now),
+            Some(Err(_)) => {}
+            None => inner.pool.cancel(waiter, now),
+        }
+        inner.settle();
+    }
+}

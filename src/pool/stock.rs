@@ -1,0 +1,84 @@
+//! The keys and quota groups, and what each can pay.
+
+use std::collections::HashMap;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+
+use super::group::{Group, GroupIdx, Leases, WaitsFor};
+use super::key::{Key, KeyIdx};
+use super::settings::KeyId;
+use super::time::{Calendar, Instant, Now};
+use super::view::Seat;
+
+#[derive(Debug)]
+pub(super) struct Stock {
+    pub(super) keys: Vec<Key>,
+    pub(super) groups: Vec<Group>,
+    pub(super) by_id: HashMap<KeyId, KeyIdx>,
+    pub(super) calendar: Arc<dyn Calendar>,
+}
+
+impl Index<KeyIdx> for Stock {
+    type Output = Key;
+    fn index(&self, idx: KeyIdx) -> &Key {
+        &self.keys[idx.0 as usize]
+    }
+}
+
+impl IndexMut<KeyIdx> for Stock {
+    fn index_mut(&mut self, idx: KeyIdx) -> &mut Key {
+        &mut self.keys[idx.0 as usize]
+    }
+}
+
+impl Index<GroupIdx> for Stock {
+    type Output = Group;
+    fn index(&self, idx: GroupIdx) -> &Group {
+        &self.groups[idx.0 as usize]
+    }
+}
+
+impl IndexMut<GroupIdx> for Stock {
+    fn index_mut(&mut self, idx: GroupIdx) -> &mut Group {
+        &mut self.groups[idx.0 as usize]
+    }
+}
+
+impl Stock {
+    /// The group of a key, up to date.
+    pub(super) fn group_of(&mut self, key: KeyIdx, now: Now) -> &Group {
+        let group = self[key].group;
+        self.refresh(group, now)
+    }
+
+    /// A group, up to date.
+    pub(super) fn refresh(&mut self, group: GroupIdx, now: Now) -> &mut Group {
+        let calendar = self.calendar.clone();
+        let group = &mut self[group];
+        group.quota.expire(now, &*calendar);
+        group
+    }
+
+    /// The earliest time from `now` on at which the key of `seat` can pay one request with
+    /// `tokens`, and what it waits for; never if the key is not usable.
+    pub(super) fn free_at(
+        &mut self,
+        seat: &Seat,
+        tokens: u64,
+        leases: Leases,
+        now: Now,
+    ) -> (Instant, Option<WaitsFor>) {
+        let key = &self[seat.key];
+        if !key.is_usable() {
+            return (Instant::NEVER, None);
+        }
+        let model_free = key.model_free_at(seat.model.as_ref(), now.at);
+        let free = self.group_of(seat.key, now).free_at(tokens, leases, now);
+        if model_free > free.0 { (model_free, Some(WaitsFor::Model)) } else { free }
+    }
+
+    /// The ids of every configured key in a group.
+    pub(super) fn ids_in(&self, group: GroupIdx) -> Vec<KeyId> {
+        self[group].members.iter().map(|&key| self[key].settings.id.clone()).collect()
+    }
+}

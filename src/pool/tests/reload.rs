@@ -1,0 +1,103 @@
+//! Taking another configuration.
+
+use super::*;
+
+#[test]
+fn keeps_the_counters_of_keys_that_stay() {
+    let mut game = Game::of([key("a").rpm(5), key("b").rpm(5)]);
+    assert_eq!(game.drain(&any()), 10);
+    let changes = game.reload_keys([key("a").rpm(7), key("c").rpm(5)]);
+    assert_eq!(
+        (changes.added, changes.removed, changes.changed),
+        (vec![id("c")], vec![id("b")], vec![id("a")])
+    );
+    assert_eq!(game.drain(&any()), 2 + 5);
+}
+
+#[test]
+fn remembers_the_uses_of_a_key_that_comes_back() {
+    let mut game = Game::of([key("a").rpm(5).rpd(8)]);
+    assert_eq!(game.drain(&any()), 5);
+    game.reload_keys([key("b").inactive()]);
+    game.reload_keys([key("a").rpm(5).rpd(8)]);
+    assert_eq!(game.drain(&any()), 0);
+    game.pass(millis(60_500));
+    assert_eq!(game.drain(&any()), 3);
+}
+
+#[test]
+fn forgets_what_does_not_count_any_more() {
+    let mut game = Game::of([key("a").rpm(5)]);
+    game.drain(&any());
+    game.pass(seconds(86_400));
+    game.reload_keys([]);
+    assert_eq!((game.pool.stock.groups.len(), game.pool.stock.keys.len()), (0, 0));
+}
+
+#[test]
+fn takes_reports_of_keys_that_are_gone() {
+    let mut game = Game::of([key("a"), key("b")]);
+    let lease = game.lease(any());
+    game.reload_keys([key("b")]);
+    let reported = game.report(&lease, limited());
+    assert_eq!((reported.key_id, reported.state), (id("a"), KeyState::Inactive));
+}
+
+#[test]
+fn a_limit_that_appears_starts_used_up_after_uses_it_did_not_count() {
+    let mut game = Game::of([key("a")]);
+    game.take_many(100);
+    game.pass(seconds(10));
+    game.reload_keys([key("a").rpm(5)]);
+    assert_eq!(game.told_to_wait(any()), millis(50_500));
+}
+
+#[test]
+fn a_key_that_moves_to_a_group_takes_its_uses_along() {
+    let mut game = Game::of([key("a").rpm(10), key("b").rpm(10)]);
+    game.take_many(8);
+    game.reload_keys([key("a").rpm(10).group("g"), key("b").rpm(10).group("g")]);
+    assert_eq!(game.drain(&any()), 2);
+}
+
+#[test]
+fn keeps_cooldowns_and_dead_marks() {
+    let mut game = Game::of([key("a"), key("b")]);
+    let [first, second] = [game.lease(any()), game.lease(any())];
+    game.report(&first, limited());
+    game.report(&second, Outcome::AuthFailed);
+    game.reload_keys([key("b").priority(1), key("a").priority(2)]);
+    assert_eq!([game.state("a"), game.state("b")], ["cooling", "dead"]);
+    game.pass(seconds(30));
+    assert_eq!(game.changes(), ["cooling", "dead"]);
+    game.take();
+    assert_eq!(game.changes(), ["half_open"]);
+}
+
+#[test]
+fn waiting_requests_are_served_by_the_new_keys() {
+    let mut game = Game::of([key("a").rpm(1)]);
+    game.take();
+    let waiter = game.wait(any(), seconds(61)).unwrap();
+    game.reload_keys([key("a").rpm(1), key("b").rpm(1)]);
+    assert_eq!(game.served(), [(waiter, true)]);
+}
+
+#[test]
+fn waiting_requests_whose_model_is_gone_are_told() {
+    let mut game = Game::of([key("a").rpm(1).model("x")]);
+    game.take();
+    let waiter = game.wait(for_model("x"), seconds(61)).unwrap();
+    game.reload_keys([key("a").rpm(1).model("y")]);
+    let served = game.pool.take_served();
+    assert_eq!(served, [(waiter, Err(Refusal::NoSuchModel { offered: vec!["y".into()] }))]);
+}
+
+#[test]
+fn ten_thousand_reloads_leave_nothing_behind() {
+    let mut game = Game::of([key("a").rpm(5)]);
+    for n in 0..10_000 {
+        game.reload_keys([key(&format!("k{n}")).rpm(5)]);
+    }
+    assert_eq!((game.pool.stock.groups.len(), game.pool.stock.keys.len()), (1, 1));
+}

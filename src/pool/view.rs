@@ -1,0 +1,157 @@
+//! The keys that match one filter, in the order in which they are considered.
+//!
+//! A *seat* is a key that can serve the filter with a certain model. Seats of equal rank (model
+//! preference, workload, priority) form a *tier*. Views are made on first use and kept; they hold
+//! no truth of their own, only bounds ([`Ready`]) and the place where round robin goes on.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::key::{Key, KeyIdx};
+use super::ready::Ready;
+use super::request::Filter;
+use super::settings::KeyId;
+use super::time::Instant;
+
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) seats: Vec<Seat>,
+    pub(super) tiers: Vec<Tier>,
+    pub(super) ready: Ready,
+    /// How many different keys have a seat.
+    pub(super) keys: usize,
+    seats_of: HashMap<KeyIdx, Vec<usize>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) key: KeyIdx,
+    /// The model this seat serves; absent if the filter names none.
+    pub(super) model: Option<Arc<str>>,
+}
+
+/// Seats of equal rank.
+#[derive(Clone, Debug)]
+pub(super) struct Tier {
+    pub(super) seats: Range<usize>,
+    /// The seat at which round robin goes on.
+    pub(super) next: usize,
+}
+
+/// Lower is considered first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    model: usize,
+    other_workload: bool,
+    priority: u64,
+}
+
+impl View {
+    /// The seats for `filter` among `keys`; `order` sorts the seats of a tier.
+    pub(super) fn new(filter: &Filter, keys: &[Key], order: impl Fn(&KeyId) -> usize) -> Self {
+        let mut ranked: Vec<(Rank, usize, usize, Seat)> = Vec::new();
+        for (place, key) in keys.iter().enumerate() {
+            let idx = KeyIdx(u32::try_from(place).expect("fewer than 2^32 keys"));
+            for (preference, model) in models(filter, key) {
+                let rank = Rank {
+                    model: preference,
+                    other_workload: filter.workload.is_some()
+                        && filter.workload != key.settings.workload,
+                    priority: key.settings.priority.unwrap_or(u64::MAX),
+                };
+                let seat = Seat { key: idx, model };
+                ranked.push((rank, order(&key.settings.id), place, seat));
+            }
+        }
+        ranked.sort_by_key(|(rank, order, place, _)| (*rank, *order, *place));
+
+        let mut tiers: Vec<(Rank, Tier)> = Vec::new();
+        let mut seats_of: HashMap<KeyIdx, Vec<usize>> = HashMap::new();
+        for (place, (rank, _, _, seat)) in ranked.iter().enumerate() {
+            seats_of.entry(seat.key).or_default().push(place);
+            match tiers.last_mut() {
+                Some((last, tier)) if last == rank => tier.seats.end = place + 1,
+                _ => tiers.push((*rank, Tier { seats: place..place + 1, next: place })),
+            }
+        }
+        let seats: Vec<Seat> = ranked.into_iter().map(|(.., seat)| seat).collect();
+        let mut tiers: Vec<Tier> = tiers.into_iter().map(|(_, tier)| tier).collect();
+        for tier in &mut tiers {
+            tier.resume(&seats, keys);
+        }
+        Self { ready: Ready::new(seats.len()), seats, tiers, keys: seats_of.len(), seats_of }
+    }
+
+    /// The tier that `seat` belongs to.
+    pub(super) fn tier_of(&self, seat: usize) -> usize {
+        self.tiers.partition_point(|tier| tier.seats.end <= seat)
+    }
+
+    /// The seats of `key`.
+    pub(super) fn seats_of(&self, key: KeyIdx) -> &[usize] {
+        self.seats_of.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// `key` may be free earlier than thought.
+    pub(super) fn ease(&mut self, key: KeyIdx) {
+        if let Some(seats) = self.seats_of.get(&key) {
+            for &seat in seats {
+                self.ready.set(seat, Instant::ZERO);
+            }
+        }
+    }
+}
+
+impl Tier {
+    /// Goes on after the seat that was granted last.
+    fn resume(&mut self, seats: &[Seat], keys: &[Key]) {
+        let granted = |seat: &usize| keys[seats[*seat].key.0 as usize].last_granted;
+        let last = self.seats.clone().filter(|seat| granted(seat).is_some()).max_by_key(granted);
+        if let Some(last) = last {
+            self.passed(last);
+        }
+    }
+
+    /// Round robin goes on after `seat`.
+    pub(super) fn passed(&mut self, seat: usize) {
+        self.next = if seat + 1 < self.seats.end { seat + 1 } else { self.seats.start };
+    }
+}
+
+/// Whether `key` can serve `filter` at all.
+pub(super) fn serves(filter: &Filter, key: &Key) -> bool {
+    let any_model = filter.models.is_empty();
+    mismatch(filter, key).is_none()
+        && (any_model || filter.models.iter().any(|model| has_model(key, model)))
+}
+
+/// What of the filter but the model does not fit the key.
+pub(super) fn mismatch(filter: &Filter, key: &Key) -> Option<String> {
+    let settings = &key.settings;
+    if filter.provider.as_ref().is_some_and(|wanted| *wanted != settings.provider) {
+        return Some(format!("its provider is {}", settings.provider));
+    }
+    let tags = filter.tags.iter().find(|(name, value)| settings.tags.get(*name) != Some(*value));
+    tags.map(|(name, _)| match settings.tags.get(name) {
+        Some(value) => format!("its tag {name} is {value}"),
+        None => format!("it has no tag {name}"),
+    })
+}
+
+/// Whether `key` can serve `model`.
+pub(super) fn has_model(key: &Key, model: &Arc<str>) -> bool {
+    key.settings.models.is_empty() || key.settings.models.contains(model)
+}
+
+/// The models that `key` can serve for `filter`, each with its place in the preferences.
+fn models(filter: &Filter, key: &Key) -> Vec<(usize, Option<Arc<str>>)> {
+    if !key.configured || mismatch(filter, key).is_some() {
+        return Vec::new();
+    }
+    if filter.models.is_empty() {
+        return vec![(0, None)];
+    }
+    let wanted = filter.models.iter().enumerate().filter(|(_, model)| has_model(key, model));
+    wanted.map(|(place, model)| (place, Some(model.clone()))).collect()
+}
