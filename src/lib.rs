@@ -1,4 +1,5 @@
 //! keypool hands out API keys.
 
+pub mod clock;
 pub mod pool;
 pub mod provider;
