@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod pool;
 pub mod provider;
+pub mod telemetry;
