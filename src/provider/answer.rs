@@ -92,13 +92,19 @@ const MOST_CODES: usize = 4;
 /// Longer than the longest quota id seen, `GenerateContentPaidTierInputTokensPerModelPerMinute`.
 const LONGEST_CODE: usize = 64;
 
-/// Whether `text` may be shown. A code is a word without digits, or a short number: that keeps out
-/// keys, should one ever stand where a code belongs, because keys are long and mix in digits.
+/// Whether `text` may be shown: `lower_case`, `UPPER_CASE`, `CamelCase-Tier`, or a short number.
+/// That keeps out keys, should one ever stand where a code belongs: they mix cases and digits.
 fn is_code(text: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphabetic() || b"_.-".contains(&byte);
-    let is_word = text.len() <= LONGEST_CODE && text.bytes().all(word);
+    let all = |allowed: fn(&u8) -> bool| {
+        text.bytes().all(|byte| allowed(&byte) || byte == b'_' || byte == b'.')
+    };
+    let camel = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_uppercase())
+            && part.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    let is_word = all(u8::is_ascii_lowercase) || all(u8::is_ascii_uppercase);
     let is_number = text.len() <= 6 && text.bytes().all(|byte| byte.is_ascii_digit());
-    !text.is_empty() && (is_word || is_number)
+    (1..=LONGEST_CODE).contains(&text.len()) && (is_word || is_number || text.split('-').all(camel))
 }
 
 #[cfg(test)]
@@ -117,8 +123,17 @@ mod tests {
             detail(&["GenerateRequestsPerDay-FreeTier"]),
             "429 GenerateRequestsPerDay-FreeTier"
         );
-        for text in ["", "a sentence", "fake-secret-flash-01", "line\nbreak", "ünïcode", "1234567"]
-        {
+        for text in [
+            "",
+            "a sentence",
+            "fake-secret-flash-01",
+            "sk-CANARY-key",
+            "AQ.AbCd",
+            "aBcD",
+            "line\nbreak",
+            "ünïcode",
+            "1234567",
+        ] {
             assert_eq!(detail(&[text]), "429", "{text:?}");
         }
         assert_eq!(detail(&[&"A".repeat(65)]), "429");
