@@ -1,5 +1,6 @@
 //! keypool hands out API keys.
 
+pub mod cli;
 pub mod clock;
 pub mod pool;
 pub mod provider;
