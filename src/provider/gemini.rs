@@ -67,19 +67,21 @@ fn outcome(answer: &ProviderAnswer<'_>, error: &ErrorBody<'_>, details: &Details
         status => status,
     };
     let reason = details.reason.unwrap_or_default();
+    let place = error.says(&PLACE_REFUSED_TEXTS)
+        || (error.status == Some("FAILED_PRECONDITION") && error.says(&["location"]));
     let flat_quota = error.code.is_some_and(|code| FLAT_QUOTA_CODES.contains(&code));
 
     if KEY_REFUSED.contains(&reason) || error.says(&KEY_REFUSED_TEXTS) {
         Outcome::AuthFailed
-    } else if reason == ADDRESS_REFUSED || error.says(&PLACE_REFUSED_TEXTS) {
+    } else if reason == ADDRESS_REFUSED || place {
         Outcome::EgressRefused
     } else if reason == SERVERS_FULL {
         Outcome::ServerError
     } else if status == 429 || error.status == Some("RESOURCE_EXHAUSTED") || flat_quota {
         quota_outcome(answer, error, details)
-    } else if error.says(&NO_KEY_TEXTS) || (status == 404 && !error.says(&["model"])) {
+    } else if error.says(&NO_KEY_TEXTS) {
         Outcome::ClientError
-    } else if status == 404 {
+    } else if status == 404 && (error.message.is_empty() || error.says(&["model"])) {
         Outcome::ModelRefused
     } else {
         ProviderAnswer { status, ..*answer }.outcome_by_status(None)
