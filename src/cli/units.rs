@@ -1,0 +1,81 @@
+//! Times and counts as people say them.
+
+use std::time::Duration;
+
+use crate::clock::parse_rfc3339;
+use crate::pool::WallTime;
+
+/// `time`, in RFC 3339, as seen from `now`: `in 12 s`, `3 min 5 s ago`.
+pub(super) fn relative(time: &str, now: WallTime) -> Option<String> {
+    let time = parse_rfc3339(time)?;
+    Some(if time > now {
+        let left = time.since(now);
+        // Who comes back a little late is served, a little early is not.
+        let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        format!("in {}", span(Duration::from_secs(whole)))
+    } else if now.since(time) < Duration::from_secs(1) {
+        "just now".to_owned()
+    } else {
+        format!("{} ago", span(now.since(time)))
+    })
+}
+
+/// `span` in its two largest units: `12 s`, `3 min 5 s`, `2 h`, `4 d 1 h`.
+pub(super) fn span(span: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let seconds = span.as_secs();
+    if seconds == 0 {
+        return format!("{} ms", span.as_millis());
+    }
+    let largest = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(0);
+    let mut left = seconds;
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS.iter().skip(largest).take(2) {
+        if left / unit > 0 {
+            parts.push(format!("{} {name}", left / unit));
+        }
+        left %= unit;
+    }
+    parts.join(" ")
+}
+
+/// `count` in at most five characters: `1500`, `25k`, `1.2M`.
+pub(super) fn count(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
+    if count < 10_000 {
+        return count.to_string();
+    }
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| count >= *unit).unwrap_or((1, ""));
+    let tenths = count / (unit / 10).max(1);
+    match tenths % 10 {
+        0 => format!("{}{name}", tenths / 10),
+        _ if tenths >= 1000 => format!("{}{name}", tenths / 10),
+        tenth => format!("{}.{tenth}{name}", tenths / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_from_now() {
+        let now = parse_rfc3339("2026-11-21T12:00:00Z").unwrap();
+        let told = |time| relative(time, now).unwrap_or_default();
+        assert_eq!(told("2026-11-21T12:00:12Z"), "in 12 s");
+        assert_eq!(told("2026-11-21T12:00:00.100Z"), "in 1 s");
+        assert_eq!(told("2026-11-21T11:56:55Z"), "3 min 5 s ago");
+        assert_eq!(told("2026-11-21T11:59:59.5Z"), "just now");
+        assert_eq!(told("2026-11-25T13:00:30Z"), "in 4 d 1 h");
+        assert_eq!(told("2026-11-21T14:00:00Z"), "in 2 h");
+        assert_eq!(told("soon"), "");
+    }
+
+    #[test]
+    fn counts_are_short() {
+        let counts = [0, 15, 1_500, 9_999, 10_000, 25_400, 250_000, 999_950, 1_234_567, u64::MAX];
+        let expected =
+            ["0", "15", "1500", "9999", "10k", "25.4k", "250k", "999k", "1.2M", "18446744073G"];
+        assert_eq!(counts.map(count), expected);
+    }
+}
