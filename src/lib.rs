@@ -1,3 +1,4 @@
 //! keypool hands out API keys.
 
 pub mod pool;
+pub mod secrets;
