@@ -1,4 +1,7 @@
 //! keypool hands out API keys.
 
 pub mod pool;
+
 pub mod secrets;
+
+pub mod config;
