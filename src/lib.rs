@@ -1,7 +1,15 @@
 //! keypool hands out API keys.
 
-pub mod cli;
-pub mod clock;
 pub mod pool;
+
 pub mod provider;
+
+pub mod clock;
+
 pub mod telemetry;
+
+pub mod secrets;
+
+pub mod config;
+
+pub mod cli;

@@ -1,0 +1,269 @@
+//! What the daemon cannot start without: keypool.toml, variables and flags, read into
+//! [`Settings`]. Errors here end the daemon; errors in the keys file or a `.env` file do not.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::flags::Flags;
+use super::problem::{Problem, Problems};
+use super::rotation::{Wish, wish};
+use super::settings::{
+    CooldownSettings, LogFormat, OnSharedFailure, ProbeSettings, QuotaSettings, SecretSettings,
+    ServerSettings, Settings, SharedSettings,
+};
+use super::sources::{Document, Sources};
+use super::text::Position;
+use super::value::{LARGEST, Value};
+use super::{env_files, provider_sections};
+use crate::secrets::{Content, Process, Secret, Store, StoreName, Stores, read_protected};
+
+/// Where keypool.toml is looked for, in this order, when nobody names it.
+pub const USUAL_FILES: [&str; 2] = ["config/keypool.toml", "/etc/keypool/keypool.toml"];
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(365 * 24);
+
+/// Everything but the keys.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// The settings.
+    pub settings: Settings,
+    /// keypool.toml, if there is one.
+    pub file: Option<Arc<Path>>,
+    /// The environment with its files, and what else secrets are fetched with.
+    pub stores: Stores,
+    /// What is worth a word in keypool.toml and the variables.
+    pub warnings: Vec<Problem>,
+    /// What is wrong with the `.env` files, or worth a word.
+    pub(super) env_problems: Vec<Problem>,
+    /// Whether somebody asked for rotation.
+    pub(super) wish: Option<Wish>,
+}
+
+/// Reads keypool.toml, the `.env` files it names, the variables and `flags`.
+pub fn bootstrap(flags: &Flags, process: &Process) -> Result<Bootstrap, Problems> {
+    let mut problems = Vec::new();
+    let file = settings_file(flags, process);
+    let text = match &file {
+        Some(file) => read_text(file, process, &mut problems)?,
+        None => String::new(),
+    };
+    let document = file.as_ref().map(|file| Document::parse(file, &text)).transpose();
+    let document = document.map_err(Problems)?;
+
+    // The names of the files come first, because the files hold variables.
+    let nothing = crate::secrets::Environment::default();
+    let mut names = Sources::new(Vec::new(), &nothing, document);
+    let paths = names.read_list("env_files", Value::path);
+    let (environment, env_problems) = env_files::read(&paths, process);
+
+    let mut sources = names.with(flags.settings(), &environment);
+    let settings = read_settings(&mut sources, paths, process);
+    sources.report_unknown();
+    problems.append(&mut sources.problems);
+    let wish = wish(&environment).map_err(|problem| problems.push(problem)).unwrap_or_default();
+    let stores = Stores { environment, process: process.clone() };
+    let built = Bootstrap { settings, file, stores, warnings: Vec::new(), env_problems, wish };
+    let (built, warnings) = Problems::unless_errors(built, problems)?;
+    Ok(Bootstrap { warnings, ..built })
+}
+
+/// The first of `--config`, `$KEYPOOL_CONFIG` and the usual files that exist.
+fn settings_file(flags: &Flags, process: &Process) -> Option<Arc<Path>> {
+    let variable = process.variable("KEYPOOL_CONFIG").filter(|path| !path.is_empty());
+    let named = flags.config.clone().or_else(|| variable.map(PathBuf::from));
+    let usual = || USUAL_FILES.iter().map(PathBuf::from).find(|path| path.exists());
+    named.or_else(usual).map(Into::into)
+}
+
+fn read_text(
+    file: &Arc<Path>,
+    process: &Process,
+    problems: &mut Vec<Problem>,
+) -> Result<String, Problems> {
+    let read = read_protected(file, Content::Configuration, process)
+        .map_err(|refusal| Problem::error(refusal.to_string()).in_file(file))?;
+    let warning =
+        |warning: &crate::secrets::FileWarning| Problem::warning(warning.to_string()).in_file(file);
+    problems.extend(read.warnings.iter().map(warning));
+    std::str::from_utf8(&read.bytes).map(str::to_owned).map_err(|error| {
+        let valid = String::from_utf8_lossy(&read.bytes[..error.valid_up_to()]);
+        let position = Position::of(&valid, valid.len());
+        Problem::error("expected UTF-8 text").in_file(file).at(position).into()
+    })
+}
+
+fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Process) -> Settings {
+    let systemd = || process.variable("STATE_DIRECTORY").and_then(|list| list.split(':').next());
+    let state_dir = from.read("state_dir", Value::optional_path);
+    if let Some(Some(_)) = state_dir {
+        from.not_yet("state_dir", "keeping state is");
+    }
+    let metrics_addr = from.read("metrics_addr", Value::optional_address);
+    if let Some(Some(_)) = metrics_addr {
+        from.not_yet("metrics_addr", "the metrics listener is");
+    }
+    let format = |value: &Value| value.one_of(&LogFormat::ALL, LogFormat::name);
+    Settings {
+        socket: from.read("socket", Value::path).unwrap_or("/run/keypool/keypool.sock".into()),
+        keys: from.read("keys", Value::path).unwrap_or("/etc/keypool/keys.json".into()),
+        env_files,
+        state_dir: state_dir.unwrap_or_else(|| {
+            Some(systemd().filter(|dir| !dir.is_empty()).unwrap_or("/var/lib/keypool").into())
+        }),
+        metrics_addr: metrics_addr.unwrap_or_else(|| Some(([127, 0, 0, 1], 9464).into())),
+        log: from.read("log", Value::log_levels).unwrap_or("info".into()),
+        log_format: from.read("log_format", format).unwrap_or_default(),
+        quota: quota(from),
+        cooldown: cooldown(from),
+        lease_ttl: duration(from, "lease.ttl", 10 * MINUTE, MILLISECOND, 7 * DAY),
+        wait_max: duration(from, "wait.max", 30 * SECOND, Duration::ZERO, HOUR),
+        probe: probe(from),
+        secrets: secrets(from),
+        server: server(from),
+        shared: shared(from),
+        providers: provider_sections::read(from),
+    }
+}
+
+fn duration(
+    from: &mut Sources<'_>,
+    path: &str,
+    usual: Duration,
+    least: Duration,
+    most: Duration,
+) -> Duration {
+    from.read(path, |value| value.duration(least..=most)).unwrap_or(usual)
+}
+
+fn quota(from: &mut Sources<'_>) -> QuotaSettings {
+    let adaptive = from.read("quota.adaptive", Value::switch);
+    if adaptive == Some(true) {
+        from.not_yet("quota.adaptive", "adaptive pacing is");
+    }
+    QuotaSettings {
+        delay_guard: duration(from, "quota.delay_guard", SECOND / 2, Duration::ZERO, MINUTE),
+        default_tokens: from.read("quota.default_tokens", |v| v.whole(0..=LARGEST)).unwrap_or(0),
+        reset_zone: from.read_map(&["quota", "reset_zone"], |_, value| value.zone()),
+        adaptive: adaptive.unwrap_or(true),
+        share: from.read("quota.share", Value::part).unwrap_or(1.0),
+    }
+}
+
+fn cooldown(from: &mut Sources<'_>) -> CooldownSettings {
+    let first = duration(from, "cooldown.first", 30 * SECOND, MILLISECOND, YEAR);
+    let max = duration(from, "cooldown.max", HOUR, MILLISECOND, YEAR);
+    if first > max {
+        let message = "expected a time that is not longer than cooldown.max";
+        from.complain("cooldown.first", Problem::error(message));
+    }
+    CooldownSettings { first, max }
+}
+
+fn probe(from: &mut Sources<'_>) -> ProbeSettings {
+    let enabled = from.read("probe.enabled", Value::switch);
+    if enabled == Some(true) {
+        from.not_yet("probe.enabled", "probing is");
+    }
+    ProbeSettings {
+        enabled: enabled.unwrap_or(true),
+        timeout: duration(from, "probe.timeout", 5 * SECOND, MILLISECOND, HOUR),
+        concurrency: from.read("probe.concurrency", |v| v.count(1..=1024)).unwrap_or(8),
+        allow_private: from.read("probe.allow_private", Value::switch).unwrap_or(false),
+    }
+}
+
+fn secrets(from: &mut Sources<'_>) -> SecretSettings {
+    let dir = from.read("secrets.dir", Value::path);
+    let name = from.read("secrets.store", store_name).unwrap_or(StoreName::Env);
+    let store = store(name, dir.as_ref()).unwrap_or_else(|message| {
+        from.complain("secrets.store", Problem::error(message));
+        Store::Env
+    });
+    let mut remote = |path, usual| {
+        let given = from.read(path, |value| value.duration(SECOND..=YEAR));
+        if given.is_some() {
+            from.not_yet(path, "fetching secrets anew is");
+        }
+        given.unwrap_or(usual)
+    };
+    let refresh = remote("secrets.refresh", 5 * MINUTE);
+    let max_stale = remote("secrets.max_stale", DAY);
+    SecretSettings { store, dir, refresh, max_stale }
+}
+
+fn store_name(value: &Value) -> Result<StoreName, String> {
+    value
+        .one_of(&StoreName::NAMES, |name| name)
+        .map(|name| StoreName::parse(name).unwrap_or(StoreName::Env))
+}
+
+/// The store of a name, if this version has it and `secrets.dir` is there where it must be.
+pub(super) fn store(name: StoreName, dir: Option<&PathBuf>) -> Result<Store, String> {
+    match name {
+        StoreName::Env => Ok(Store::Env),
+        StoreName::File => {
+            let dir = dir.cloned().ok_or("the store file needs dir under [secrets]")?;
+            Ok(Store::File { dir })
+        }
+        StoreName::Absent(name) => {
+            Err(format!("the store {name} is not in this version; use env or file"))
+        }
+    }
+}
+
+fn server(from: &mut Sources<'_>) -> ServerSettings {
+    let users = from.read_list("server.allow_uids", Value::id);
+    let groups = from.read_list("server.allow_gids", Value::id);
+    let admin_group = from.read("server.admin_group", |v| v.text().map(str::to_owned));
+    if !users.is_empty() {
+        from.not_yet("server.allow_uids", "choosing who may connect by user is");
+    }
+    if !groups.is_empty() {
+        from.not_yet("server.allow_gids", "choosing who may connect by group is");
+    }
+    if admin_group.is_some() {
+        from.not_yet("server.admin_group", "administration is");
+    }
+    ServerSettings {
+        mode: from.read("server.mode", Value::mode).unwrap_or(0o660),
+        group: from.read("server.group", |value| value.text().map(str::to_owned)),
+        allow_uids: users,
+        allow_gids: groups,
+        admin_group,
+        require_header: from.read("server.require_header", Value::required_header),
+        max_connections: from
+            .read("server.max_connections", |v| v.count(1..=65536))
+            .unwrap_or(1024),
+        grace: duration(from, "server.grace", 10 * SECOND, Duration::ZERO, HOUR),
+    }
+}
+
+fn shared(from: &mut Sources<'_>) -> SharedSettings {
+    let url = |value: &Value| {
+        let url = value.text().ok().filter(|url| {
+            ["redis://", "rediss://", "redis+unix://", "unix://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        });
+        url.map(Secret::new).ok_or_else(|| "expected a URL such as redis://127.0.0.1/".to_owned())
+    };
+    let redis_url = from.read("shared.redis_url", url);
+    if redis_url.is_some() {
+        from.not_yet("shared.redis_url", "quota shared through Redis is");
+    }
+    let on_failure = |value: &Value| value.one_of(&OnSharedFailure::ALL, OnSharedFailure::name);
+    SharedSettings {
+        redis_url,
+        on_failure: from.read("shared.on_failure", on_failure).unwrap_or_default(),
+        timeout: duration(from, "shared.timeout", 50 * MILLISECOND, MILLISECOND, MINUTE),
+    }
+}
+
+#[cfg(test)]
+mod tests;

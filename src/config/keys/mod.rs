@@ -1,0 +1,117 @@
+//! The keys: from keys.json, from a plain text file of one key a line, or from the variable of a
+//! single key where rotation is off.
+
+mod entry;
+mod file;
+mod json;
+mod object;
+mod plain;
+mod single;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bootstrap::Bootstrap;
+use super::problem::{Problem, Problems};
+use super::rotation::Rotation;
+use super::settings::Settings;
+use crate::pool::{KeyId, KeySettings, PoolSettings, Strategy};
+use crate::secrets::SecretRef;
+
+/// The keys and what holds for all of them.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// What the pool is told. Without a key where rotation is off and no single key is set.
+    pub pool: PoolSettings,
+    /// What is looked up for each key of the pool.
+    pub secrets: BTreeMap<KeyId, SecretRef>,
+    /// How often keys are probed.
+    pub health_check_interval: Duration,
+    /// Whether keys rotate, and why.
+    pub rotation: Rotation,
+    /// Where the keys are from.
+    pub source: KeysSource,
+    /// What is worth a word in the keys file and the `.env` files.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where the keys are from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeysSource {
+    /// A file such as keys.json.
+    Json(Arc<Path>),
+    /// A file of one key a line.
+    Plain(Arc<Path>),
+    /// Variables such as `GEMINI_API_KEY`.
+    SingleKey,
+}
+
+/// One key that was read.
+#[derive(Debug)]
+struct ReadKey {
+    settings: KeySettings,
+    secret: SecretRef,
+}
+
+/// What a file gives, whatever its form.
+#[derive(Debug)]
+struct ReadFile {
+    keys: Vec<ReadKey>,
+    fallback_order: Vec<KeyId>,
+    strategy: Strategy,
+    health_check_interval: Duration,
+    warning_threshold: f64,
+}
+
+impl ReadFile {
+    /// Keys alone, with the usual settings around them.
+    fn of(keys: Vec<ReadKey>, strategy: Strategy) -> Self {
+        Self {
+            keys,
+            fallback_order: Vec::new(),
+            strategy,
+            health_check_interval: Duration::from_mins(1),
+            warning_threshold: 0.8,
+        }
+    }
+}
+
+impl Bootstrap {
+    /// Reads the keys. Errors in a `.env` file are among the errors, because secrets are in it.
+    pub fn load_keys(&self) -> Result<Keys, Problems> {
+        let path: Arc<Path> = self.settings.keys.as_path().into();
+        let mut problems = self.env_problems.clone();
+        let rotation = Rotation::of(self.wish.as_ref(), &path);
+        let (read, source) = if rotation.on {
+            file::read(&path, &self.settings, &self.stores.process, &mut problems)
+        } else {
+            (single::read(&self.stores.environment, &self.settings), KeysSource::SingleKey)
+        };
+        let keys = keys(read, &self.settings, rotation, source);
+        let (keys, warnings) = Problems::unless_errors(keys, problems)?;
+        Ok(Keys { warnings, ..keys })
+    }
+}
+
+fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSource) -> Keys {
+    let id = |key: &ReadKey| key.settings.id.clone();
+    let secrets = read.keys.iter().map(|key| (id(key), key.secret.clone())).collect();
+    let pool = PoolSettings {
+        keys: read.keys.into_iter().map(|key| key.settings).collect(),
+        fallback_order: read.fallback_order,
+        strategy: read.strategy,
+        warning_threshold: read.warning_threshold,
+        delay_guard: settings.quota.delay_guard,
+        default_tokens: settings.quota.default_tokens,
+        cooldown_first: settings.cooldown.first,
+        cooldown_max: settings.cooldown.max,
+        lease_ttl: settings.lease_ttl,
+    };
+    let health_check_interval = read.health_check_interval;
+    Keys { pool, secrets, health_check_interval, rotation, source, warnings: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests;

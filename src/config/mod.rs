@@ -1,0 +1,31 @@
+//! Configuration: what people wrote, read into what is valid by construction.
+//!
+//! Two steps, because their errors mean different things: [`bootstrap`] reads keypool.toml,
+//! variables and flags, without which nothing can start; [`Bootstrap::load_keys`] reads the keys
+//! file, whose errors leave the daemon up and not ready. Either gives every error at once, with its
+//! place and never with the text that is wrong. A reload is both steps again.
+
+mod bootstrap;
+mod env_files;
+mod flags;
+mod keys;
+mod problem;
+mod provider_sections;
+mod rotation;
+mod settings;
+mod sources;
+mod text;
+mod value;
+
+pub use bootstrap::{Bootstrap, USUAL_FILES, bootstrap};
+pub use flags::Flags;
+pub use keys::{Keys, KeysSource};
+pub use problem::{Problem, Problems, Severity};
+pub use provider_sections::BUILT_IN as BUILT_IN_PROVIDERS;
+pub use rotation::Rotation;
+pub use settings::{
+    AuthHeader, CooldownSettings, LogFormat, OnSharedFailure, ProbeSettings, ProviderProbe,
+    ProviderSettings, QuotaSettings, RequiredHeader, SecretSettings, ServerSettings, Settings,
+    SharedSettings,
+};
+pub use text::{Position, nearest};

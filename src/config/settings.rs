@@ -1,0 +1,228 @@
+//! The settings of keypool.toml with their defaults.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::pool::ResetZone;
+use crate::secrets::{Secret, Store};
+
+/// Every setting, valid, with defaults where nothing was set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The Unix socket of the API.
+    pub socket: PathBuf,
+    /// The keys file.
+    pub keys: PathBuf,
+    /// `.env` files in the order of reading.
+    pub env_files: Vec<PathBuf>,
+    /// Where the state is kept, if it is.
+    pub state_dir: Option<PathBuf>,
+    /// Where metrics are served, if they are.
+    pub metrics_addr: Option<SocketAddr>,
+    /// A level, or levels by module: `info,keypool::pool=debug`.
+    pub log: String,
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// `[quota]`
+    pub quota: QuotaSettings,
+    /// `[cooldown]`
+    pub cooldown: CooldownSettings,
+    /// `[lease] ttl`: how long a lease may stay unreported.
+    pub lease_ttl: Duration,
+    /// `[wait] max`: the longest a select may wait.
+    pub wait_max: Duration,
+    /// `[probe]`
+    pub probe: ProbeSettings,
+    /// `[secrets]`
+    pub secrets: SecretSettings,
+    /// `[server]`
+    pub server: ServerSettings,
+    /// `[shared]`
+    pub shared: SharedSettings,
+    /// `[providers.NAME]`
+    pub providers: BTreeMap<String, ProviderSettings>,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[quota]`
+#[derive(Clone, Debug)]
+pub struct QuotaSettings {
+    /// How much longer one request may take to the provider's counter than another.
+    pub delay_guard: Duration,
+    /// Tokens reserved if the request does not say.
+    pub default_tokens: u64,
+    /// Where a provider's day begins, by provider, where it is not the usual place.
+    pub reset_zone: BTreeMap<String, ResetZone>,
+    /// Whether pacing learns from unexpected refusals.
+    pub adaptive: bool,
+    /// This daemon's part of every limit, in (0, 1].
+    pub share: f64,
+}
+
+/// `[cooldown]`
+#[derive(Clone, Copy, Debug)]
+pub struct CooldownSettings {
+    /// The first cooldown after a refusal without a delay.
+    pub first: Duration,
+    /// The longest cooldown; not shorter than the first.
+    pub max: Duration,
+}
+
+/// `[probe]`
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeSettings {
+    /// Whether keys are probed.
+    pub enabled: bool,
+    /// How long a probe may take.
+    pub timeout: Duration,
+    /// Most probes at once.
+    pub concurrency: usize,
+    /// Whether private addresses may be probed.
+    pub allow_private: bool,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug)]
+pub struct SecretSettings {
+    /// The store of keys that name none.
+    pub store: Store,
+    /// The directory of the store `file`.
+    pub dir: Option<PathBuf>,
+    /// How often remote secrets are fetched anew.
+    pub refresh: Duration,
+    /// How long a secret is served while its store is away.
+    pub max_stale: Duration,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The mode of the socket.
+    pub mode: u32,
+    /// The group of the socket, by name or number.
+    pub group: Option<String>,
+    /// The only users who may connect, if any are named.
+    pub allow_uids: Vec<u32>,
+    /// The only groups whose members may connect, if any are named.
+    pub allow_gids: Vec<u32>,
+    /// The group that may administer.
+    pub admin_group: Option<String>,
+    /// A header without which every request is refused.
+    pub require_header: Option<RequiredHeader>,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// How long requests may go on after the signal to stop.
+    pub grace: Duration,
+}
+
+/// A header that every request must have.
+#[derive(Clone, Debug)]
+pub struct RequiredHeader {
+    /// Its name in lower case.
+    pub name: String,
+    /// Its value, which only those who may ask know.
+    pub value: Secret,
+}
+
+/// `[shared]`
+#[derive(Clone, Debug)]
+pub struct SharedSettings {
+    /// Redis, with a password in it perhaps.
+    pub redis_url: Option<Secret>,
+    /// What holds while Redis is away.
+    pub on_failure: OnSharedFailure,
+    /// How long a call may take.
+    pub timeout: Duration,
+}
+
+/// What holds while Redis is away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnSharedFailure {
+    /// Each daemon goes on with the groups it owned.
+    #[default]
+    Owned,
+    /// Each goes on with its part of every group.
+    Share,
+    /// Each goes on with full limits.
+    Open,
+    /// All refuse.
+    Closed,
+}
+
+/// `[providers.NAME]`
+#[derive(Clone, Debug, Default)]
+pub struct ProviderSettings {
+    /// Where the provider is.
+    pub base_url: Option<String>,
+    /// The header that carries the key, for providers that are not built in.
+    pub auth_header: Option<AuthHeader>,
+    /// A request that costs nothing.
+    pub probe: Option<ProviderProbe>,
+}
+
+/// The header that carries the key: `NAME: PREFIX` and the secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthHeader {
+    /// Its name in lower case.
+    pub name: String,
+    /// What stands before the secret, with its space: `Bearer `.
+    pub prefix: String,
+}
+
+/// A request that costs nothing and tells whether a key is good.
+#[derive(Clone, Debug)]
+pub struct ProviderProbe {
+    /// The path after the base URL.
+    pub path: String,
+    /// Headers beside the one with the key.
+    pub headers: BTreeMap<String, String>,
+    /// The status that a good key gets.
+    pub expect: u16,
+}
+
+impl Settings {
+    /// Where the day of `provider` begins.
+    pub fn reset_zone(&self, provider: &str) -> ResetZone {
+        let usual = if provider == "gemini" { "America/Los_Angeles" } else { "UTC" };
+        self.quota.reset_zone.get(provider).cloned().unwrap_or_else(|| ResetZone::new(usual))
+    }
+}
+
+impl LogFormat {
+    /// All forms.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The name in keypool.toml.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl OnSharedFailure {
+    /// All ways.
+    pub const ALL: [Self; 4] = [Self::Owned, Self::Share, Self::Open, Self::Closed];
+
+    /// The name in keypool.toml.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Owned => "owned",
+            Self::Share => "share",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Secrets: the type that keeps them out of logs, and the places they are read from.
+//!
+//! Invariants: a secret's text is reached through [`Secret::expose`] alone; nothing here writes to
+//! the process environment; no error or warning of this module holds any text that was read, only
+//! places and reasons.
+
+mod env_file;
+mod environment;
+mod process;
+mod protected_file;
+mod reference;
+mod secret;
+mod store;
+
+pub use env_file::{EnvEntry, EnvFault, EnvFaultKind, EnvFile};
+pub use environment::{Environment, Found, Source};
+pub use process::Process;
+pub use protected_file::{Content, FileRefusal, FileWarning, Protected, read_protected};
+pub use reference::SecretRef;
+pub use secret::{Secret, Unusable};
+pub use store::{Fetched, MissingSecret, Place, Store, StoreName, Stores, Why};

@@ -1,0 +1,93 @@
+//! The type of a secret.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+/// A secret: its text is zeroed when the last clone is dropped. Clones share one copy.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<Box<str>>>);
+
+/// Why a text cannot be sent as a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unusable {
+    /// There is no text.
+    #[error("is empty")]
+    Empty,
+    /// It has a line break or another control character.
+    #[error("has a line break or another control character, which no HTTP header may have")]
+    ControlCharacter,
+    /// It has a character outside ASCII.
+    #[error("has a character outside ASCII, which no HTTP header may have")]
+    NotAscii,
+    /// White space at the ends, which HTTP would strip.
+    #[error("begins or ends with white space")]
+    SurroundingSpace,
+}
+
+impl Secret {
+    /// Keeps a copy of `text`; the caller wipes its own.
+    pub fn new(text: &str) -> Self {
+        Self(Arc::new(Zeroizing::new(text.into())))
+    }
+
+    /// The text itself. For the answer to select, and for comparing secrets in `check`.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the text can be the value of an HTTP header, as every provider wants it.
+    pub fn usable(&self) -> Result<(), Unusable> {
+        let text = self.expose();
+        if text.is_empty() {
+            Err(Unusable::Empty)
+        } else if text.chars().any(char::is_control) {
+            Err(Unusable::ControlCharacter)
+        } else if !text.is_ascii() {
+            Err(Unusable::NotAscii)
+        } else if text.trim_ascii().len() != text.len() {
+            Err(Unusable::SurroundingSpace)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_is_redacted() {
+        let shown = format!("{:?}", Some(Secret::new("fake-secret-flash-01")));
+        assert_eq!(shown, "Some([REDACTED])");
+    }
+
+    #[test]
+    fn a_clone_shares_the_text() {
+        let secret = Secret::new("fake-secret-flash-01");
+        assert!(std::ptr::eq(secret.expose(), secret.clone().expose()));
+    }
+
+    #[test]
+    fn text_that_no_header_can_carry_is_unusable() {
+        for (text, why) in [
+            ("", Unusable::Empty),
+            ("fake\nsecret", Unusable::ControlCharacter),
+            ("fake\0secret", Unusable::ControlCharacter),
+            ("fake\u{200b}secret", Unusable::NotAscii),
+            (" fake-secret", Unusable::SurroundingSpace),
+            ("fake-secret ", Unusable::SurroundingSpace),
+        ] {
+            assert_eq!(Secret::new(text).usable(), Err(why), "{text:?}");
+        }
+        assert_eq!(Secret::new("fake-secret-flash-01").usable(), Ok(()));
+    }
+}
