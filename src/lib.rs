@@ -5,11 +5,18 @@ pub mod pool;
 pub mod provider;
 
 pub mod clock;
+pub mod control;
 
 pub mod telemetry;
 
 pub mod secrets;
 
 pub mod config;
+
+pub mod signals;
+
+pub mod server;
+
+pub mod app;
 
 pub mod cli;

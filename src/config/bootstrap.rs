@@ -9,7 +9,7 @@ use super::flags::Flags;
 use super::problem::{Problem, Problems};
 use super::rotation::{Wish, wish};
 use super::settings::{
-    CooldownSettings, LogFormat, OnSharedFailure, ProbeSettings, QuotaSettings, SecretSettings,
+    CooldownSettings, OnSharedFailure, ProbeSettings, QuotaSettings, SecretSettings,
     ServerSettings, Settings, SharedSettings,
 };
 use super::sources::{Document, Sources};
@@ -17,6 +17,7 @@ use super::text::Position;
 use super::value::{LARGEST, Value};
 use super::{env_files, provider_sections};
 use crate::secrets::{Content, Process, Secret, Store, StoreName, Stores, read_protected};
+use crate::telemetry::logging::LogFormat;
 
 /// Where keypool.toml is looked for, in this order, when nobody names it.
 pub const USUAL_FILES: [&str; 2] = ["config/keypool.toml", "/etc/keypool/keypool.toml"];

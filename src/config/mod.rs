@@ -24,8 +24,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use provider_sections::BUILT_IN as BUILT_IN_PROVIDERS;
 pub use rotation::Rotation;
 pub use settings::{
-    AuthHeader, CooldownSettings, LogFormat, OnSharedFailure, ProbeSettings, ProviderProbe,
-    ProviderSettings, QuotaSettings, RequiredHeader, SecretSettings, ServerSettings, Settings,
-    SharedSettings,
+    CooldownSettings, OnSharedFailure, ProbeSettings, ProviderProbe, ProviderSettings,
+    QuotaSettings, SecretSettings, ServerSettings, Settings, SharedSettings,
 };
 pub use text::{Position, nearest};

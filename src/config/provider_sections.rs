@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::problem::Problem;
-use super::settings::{AuthHeader, ProviderProbe, ProviderSettings};
+use super::settings::{ProviderProbe, ProviderSettings};
 use super::sources::Sources;
 use super::value::Value;
+use crate::provider::AuthHeader;
 
 /// The providers that keypool knows without being told.
 pub const BUILT_IN: [&str; 3] = ["gemini", "openai", "anthropic"];
@@ -44,7 +45,7 @@ fn auth_header(from: &mut Sources<'_>, provider: &str) -> Option<AuthHeader> {
         let message = "expected {name = \"x-api-key\", prefix = \"\"}";
         from.complain_in_file(&path, Problem::error(message));
     }
-    name.map(|name| AuthHeader { name, prefix: prefix.unwrap_or_default() })
+    name.map(|name| AuthHeader { name: name.into(), prefix: prefix.unwrap_or_default().into() })
 }
 
 /// `probe = {path = "/v1/models", headers = {}, expect = 200}`

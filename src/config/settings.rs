@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::pool::ResetZone;
+use crate::provider::{AuthHeader, Provider};
 use crate::secrets::{Secret, Store};
+use crate::server::RequiredHeader;
+use crate::telemetry::logging::LogFormat;
 
 /// Every setting, valid, with defaults where nothing was set.
 #[derive(Clone, Debug)]
@@ -43,16 +46,6 @@ pub struct Settings {
     pub shared: SharedSettings,
     /// `[providers.NAME]`
     pub providers: BTreeMap<String, ProviderSettings>,
-}
-
-/// The form of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// `[quota]`
@@ -126,15 +119,6 @@ pub struct ServerSettings {
     pub grace: Duration,
 }
 
-/// A header that every request must have.
-#[derive(Clone, Debug)]
-pub struct RequiredHeader {
-    /// Its name in lower case.
-    pub name: String,
-    /// Its value, which only those who may ask know.
-    pub value: Secret,
-}
-
 /// `[shared]`
 #[derive(Clone, Debug)]
 pub struct SharedSettings {
@@ -171,15 +155,6 @@ pub struct ProviderSettings {
     pub probe: Option<ProviderProbe>,
 }
 
-/// The header that carries the key: `NAME: PREFIX` and the secret.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuthHeader {
-    /// Its name in lower case.
-    pub name: String,
-    /// What stands before the secret, with its space: `Bearer `.
-    pub prefix: String,
-}
-
 /// A request that costs nothing and tells whether a key is good.
 #[derive(Clone, Debug)]
 pub struct ProviderProbe {
@@ -194,21 +169,8 @@ pub struct ProviderProbe {
 impl Settings {
     /// Where the day of `provider` begins.
     pub fn reset_zone(&self, provider: &str) -> ResetZone {
-        let usual = if provider == "gemini" { "America/Los_Angeles" } else { "UTC" };
-        self.quota.reset_zone.get(provider).cloned().unwrap_or_else(|| ResetZone::new(usual))
-    }
-}
-
-impl LogFormat {
-    /// All forms.
-    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
-
-    /// The name in keypool.toml.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
+        let chosen = self.quota.reset_zone.get(provider).cloned();
+        chosen.unwrap_or_else(|| Provider::named(provider).default_reset_zone())
     }
 }
 

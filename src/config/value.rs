@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::settings::RequiredHeader;
 use super::text::did_you_mean;
 use crate::pool::ResetZone;
 use crate::secrets::Secret;
+use crate::server::RequiredHeader;
 
 /// The largest number a limit can be: far above every provider's, far below overflow.
 pub(super) const LARGEST: u64 = 1_000_000_000_000;

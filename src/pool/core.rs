@@ -95,7 +95,7 @@ impl Pool {
             if self.stock[lease.group].release(seq) {
                 self.ease(lease.group);
             }
-            self.stock[lease.key].record.expired += 1;
+            self.stock.roll_record(lease.key, now).expired(lease.model.as_ref());
             self.changed(lease.key, Change::LeaseExpired { lease: self.leases.id(seq) }, now);
         }
     }

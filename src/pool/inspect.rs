@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::core::Pool;
 use super::group::{Leases, WaitsFor};
-use super::key::{KeyIdx, Record, Unusable};
+use super::key::{KeyIdx, Unusable};
+use super::lease::{LeaseGone, LeaseId};
 use super::outcome::LimitKind;
+use super::record::Record;
+use super::refusal::NoUse;
 use super::settings::{KeyId, KeySettings, Strategy};
 use super::time::{Instant, Now, WallTime};
 
@@ -106,6 +109,9 @@ impl Pool {
     pub fn keys(&mut self, now: Now) -> Vec<KeyView<'_>> {
         self.advance(now);
         let keys: Vec<KeyIdx> = self.configured();
+        for &key in &keys {
+            self.stock.roll_record(key, now);
+        }
         let states: Vec<KeyState> = keys.iter().map(|&key| self.state(key, now)).collect();
         keys.into_iter().zip(states).map(|(key, state)| self.view(key, state, now)).collect()
     }
@@ -114,6 +120,7 @@ impl Pool {
     pub fn key(&mut self, id: &str, now: Now) -> Option<KeyView<'_>> {
         self.advance(now);
         let idx = *self.stock.by_id.get(id)?;
+        self.stock.roll_record(idx, now);
         let state = self.state(idx, now);
         Some(self.view(idx, state, now))
     }
@@ -128,9 +135,23 @@ impl Pool {
         self.rules.strategy
     }
 
-    /// Whether any key could be granted now or later without anybody doing anything.
-    pub fn has_usable_key(&self) -> bool {
-        self.stock.keys.iter().any(super::key::Key::is_usable)
+    /// Whether there is a usable key, whatever its quota; why not, for each key.
+    pub fn usable(&self) -> Result<(), Vec<(KeyId, NoUse)>> {
+        let mut why = Vec::new();
+        for key in self.configured() {
+            let key = &self.stock[key];
+            match key.unusable() {
+                None => return Ok(()),
+                Some(unusable) => why.push((key.settings.id.clone(), NoUse::Unusable(unusable))),
+            }
+        }
+        Err(why)
+    }
+
+    /// The provider that the key of an open lease belongs to.
+    pub fn provider_of(&self, lease: LeaseId) -> Result<Arc<str>, LeaseGone> {
+        let (_, lease) = self.leases.find(lease)?;
+        Ok(self.stock[lease.key].settings.provider.clone())
     }
 
     /// Requests a minute that the usable keys can serve together, those of `model` or of all;

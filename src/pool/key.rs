@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::affinity;
 use super::group::GroupIdx;
 use super::lease::LeaseSeq;
-use super::outcome::Outcome;
+use super::record::Record;
 use super::settings::KeySettings;
-use super::time::{Instant, WallTime};
+use super::time::Instant;
 
 /// The place of a key in the pool's list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,38 +30,6 @@ pub(super) struct Key {
     pub(super) refused_models: BTreeMap<Arc<str>, Instant>,
     pub(super) last_granted: Option<LeaseSeq>,
     pub(super) record: Record,
-}
-
-/// What came of the uses of a key since the start.
-#[derive(Clone, Debug, Default)]
-pub struct Record {
-    /// Leases granted.
-    pub grants: u64,
-    /// Reports of success.
-    pub successes: u64,
-    /// Reports of a failure that blames key, quota group or provider.
-    pub errors: u64,
-    /// Refusals for quota, each of which the pool had thought to be within it.
-    pub rate_limited: u64,
-    /// Tokens reported, or reserved where none were reported.
-    pub tokens: u64,
-    /// Leases that were never reported.
-    pub expired: u64,
-    /// Failures since the last success.
-    pub consecutive_failures: u64,
-    /// When it was last granted.
-    pub last_used: Option<WallTime>,
-    /// What the last failure was.
-    pub last_error: Option<LastError>,
-}
-
-/// The last failure of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LastError {
-    /// When it was reported.
-    pub at: WallTime,
-    /// The outcome and what the provider said, in machine-readable words.
-    pub what: Arc<str>,
 }
 
 /// Why a key cannot be used, whatever its quota.
@@ -115,39 +83,5 @@ impl Key {
     pub(super) fn model_free_at(&self, model: Option<&Arc<str>>, now: Instant) -> Instant {
         let refused = model.and_then(|model| self.refused_models.get(model));
         refused.copied().unwrap_or(now).max(now)
-    }
-}
-
-impl Record {
-    pub(super) fn granted(&mut self, now: WallTime) {
-        self.grants += 1;
-        self.last_used = Some(now);
-    }
-
-    pub(super) fn reported(&mut self, outcome: Outcome, tokens: u64, detail: &str, now: WallTime) {
-        self.tokens = self.tokens.saturating_add(tokens);
-        match outcome {
-            Outcome::Success => {
-                self.successes += 1;
-                self.consecutive_failures = 0;
-            }
-            Outcome::Cancelled | Outcome::ClientError => {}
-            Outcome::RateLimited(_) => {
-                self.rate_limited += 1;
-                self.failed(outcome, detail, now);
-            }
-            Outcome::AuthFailed
-            | Outcome::ModelRefused
-            | Outcome::EgressRefused
-            | Outcome::ServerError
-            | Outcome::Timeout => self.failed(outcome, detail, now),
-        }
-    }
-
-    fn failed(&mut self, outcome: Outcome, detail: &str, now: WallTime) {
-        self.errors += 1;
-        self.consecutive_failures += 1;
-        let what = if detail.is_empty() { outcome.name() } else { detail };
-        self.last_error = Some(LastError { at: now, what: what.into() });
     }
 }

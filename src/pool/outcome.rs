@@ -36,6 +36,11 @@ pub struct RateLimit {
     pub limit: Option<LearnedLimit>,
 }
 
+impl RateLimit {
+    /// A refusal about which nothing is known.
+    pub const UNKNOWN: Self = Self { retry_after: None, spent: Spent::Unknown, limit: None };
+}
+
 /// Which quota a provider says is used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Spent {

@@ -137,8 +137,9 @@ impl Pool {
             self.ease(lease.group);
         }
         let tokens = used.unwrap_or(lease.reservation.tokens());
-        let record = &mut self.stock[lease.key].record;
-        record.reported(report.outcome, tokens, &report.detail, now.wall);
+        let record = self.stock.roll_record(lease.key, now);
+        let model = lease.model.as_ref();
+        record.reported(model, report.outcome, tokens, &report.detail, now.wall);
     }
 
     /// Lets the outcome act on what it blames.

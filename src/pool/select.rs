@@ -118,9 +118,9 @@ impl Pool {
             expires,
             reservation,
         });
+        self.stock.roll_record(key, now).granted(model.as_ref(), now.wall);
         let holder = &mut self.stock[key];
         holder.last_granted = Some(seq);
-        holder.record.granted(now.wall);
         let lease = Lease {
             id: self.leases.id(seq),
             key_id: holder.settings.id.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
+use super::record::Record;
 use super::settings::KeyId;
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
@@ -75,6 +76,14 @@ impl Stock {
         let model_free = key.model_free_at(seat.model.as_ref(), now.at);
         let free = self.group_of(seat.key, now).free_at(tokens, leases, now);
         if model_free > free.0 { (model_free, Some(WaitsFor::Model)) } else { free }
+    }
+
+    /// The record of a key, up to date.
+    pub(super) fn roll_record(&mut self, key: KeyIdx, now: Now) -> &mut Record {
+        let day = self.group_of(key, now).quota.day().number();
+        let record = &mut self[key].record;
+        record.roll(day);
+        record
     }
 
     /// The ids of every configured key in a group.

@@ -13,7 +13,7 @@ use super::{AuthHeader, Classified, ProviderAnswer, delay};
 use crate::pool::{Outcome, RateLimit, Spent};
 
 /// From platform.claude.com/docs/en/api/overview.
-pub(super) const AUTH_HEADER: AuthHeader = AuthHeader { name: "x-api-key", prefix: "" };
+pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("x-api-key", "");
 
 /// A 429 without `retry-after` that lasts until the month ends, UTC (learn.microsoft.com on
 /// Claude in Foundry).

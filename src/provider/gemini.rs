@@ -14,7 +14,7 @@ use crate::pool::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 
 /// The only place where keys of both kinds, `AQ.` and `AIza`, are accepted
 /// (ai.google.dev/gemini-api/docs/api-key; lingarr#532).
-pub(super) const AUTH_HEADER: AuthHeader = AuthHeader { name: "x-goog-api-key", prefix: "" };
+pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("x-goog-api-key", "");
 
 /// "Requests per day (RPD) quotas reset at midnight Pacific time"
 /// (ai.google.dev/gemini-api/docs/rate-limits).

@@ -4,7 +4,7 @@ use super::body::{documents, error};
 use super::{AuthHeader, Classified, ProviderAnswer, delay};
 
 /// What most APIs take (RFC 6750).
-pub(super) const AUTH_HEADER: AuthHeader = AuthHeader { name: "Authorization", prefix: "Bearer " };
+pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("Authorization", "Bearer ");
 
 pub(super) fn classify(answer: &ProviderAnswer<'_>) -> Classified {
     let documents = documents(answer.body);

@@ -18,6 +18,8 @@ mod tests;
 
 pub use answer::{Classified, ProviderAnswer};
 
+use std::borrow::Cow;
+
 use crate::pool::ResetZone;
 
 /// The kinds of providers whose answers keypool understands.
@@ -45,7 +47,7 @@ impl Provider {
     }
 
     /// The header that carries the key in a request to this provider.
-    pub const fn auth_header(self) -> AuthHeader {
+    pub fn auth_header(self) -> AuthHeader {
         match self {
             Self::Gemini => gemini::AUTH_HEADER,
             Self::OpenAi => openai::AUTH_HEADER,
@@ -74,17 +76,22 @@ impl Provider {
 }
 
 /// A header that carries a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthHeader {
     /// The header's name, in lower case save for `Authorization`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What stands before the key in its value.
-    pub prefix: &'static str,
+    pub prefix: Cow<'static, str>,
 }
 
 impl AuthHeader {
+    /// `name: prefix` and the key.
+    const fn fixed(name: &'static str, prefix: &'static str) -> Self {
+        Self { name: Cow::Borrowed(name), prefix: Cow::Borrowed(prefix) }
+    }
+
     /// The header's value for the key `secret`; as secret as the key.
-    pub fn value(self, secret: &str) -> String {
-        [self.prefix, secret].concat()
+    pub fn value(&self, secret: &str) -> String {
+        [&*self.prefix, secret].concat()
     }
 }

@@ -14,7 +14,7 @@ use super::{AuthHeader, Classified, ProviderAnswer, delay};
 use crate::pool::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 
 /// From platform.openai.com/docs/api-reference/authentication.
-pub(super) const AUTH_HEADER: AuthHeader = AuthHeader { name: "Authorization", prefix: "Bearer " };
+pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("Authorization", "Bearer ");
 
 /// Codes, or types, for which the whole organisation or project is out of money, so that no delay
 /// helps (learn.microsoft.com, the dev-proxy pages on `OpenAI` errors; the first is the older one).

@@ -5,6 +5,7 @@
 //! places and reasons.
 
 mod env_file;
+mod keyring;
 mod environment;
 mod process;
 mod protected_file;
@@ -14,6 +15,7 @@ mod store;
 
 pub use env_file::{EnvEntry, EnvFault, EnvFaultKind, EnvFile};
 pub use environment::{Environment, Found, Source};
+pub use keyring::Keyring;
 pub use process::Process;
 pub use protected_file::{Content, FileRefusal, FileWarning, Protected, read_protected};
 pub use reference::SecretRef;

@@ -1,0 +1,132 @@
+//! What came of the uses of a key: since the start, for the quota day, and by model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::outcome::Outcome;
+use super::time::WallTime;
+
+/// What came of the uses of a key.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Since the start.
+    pub total: Tally,
+    /// In the quota day.
+    pub today: Tally,
+    /// By model.
+    pub models: BTreeMap<Arc<str>, ModelRecord>,
+    /// Failures since the last success.
+    pub consecutive_failures: u64,
+    /// When the key was last granted.
+    pub last_used: Option<WallTime>,
+    /// What the last failure was.
+    pub last_error: Option<LastError>,
+    day: Option<i32>,
+}
+
+/// What came of the uses of a key for one model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ModelRecord {
+    /// Since the start.
+    pub total: Tally,
+    /// In the quota day.
+    pub today: Tally,
+}
+
+/// Uses, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Leases granted.
+    pub grants: u64,
+    /// Reports of success.
+    pub successes: u64,
+    /// Reports of a failure that blames key, quota group or provider.
+    pub errors: u64,
+    /// Refusals for quota, each of which the pool had thought to be within it.
+    pub rate_limited: u64,
+    /// Tokens reported, or reserved where none were reported.
+    pub tokens: u64,
+    /// Leases that were never reported.
+    pub expired: u64,
+}
+
+/// The last failure of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastError {
+    /// When it was reported.
+    pub at: WallTime,
+    /// The outcome, or what the provider said in machine-readable words.
+    pub what: Arc<str>,
+}
+
+impl Record {
+    /// Begins to count anew what is counted by the day, if `day` is another.
+    pub(super) fn roll(&mut self, day: i32) {
+        if self.day != Some(day) {
+            self.day = Some(day);
+            self.today = Tally::default();
+            for model in self.models.values_mut() {
+                model.today = Tally::default();
+            }
+        }
+    }
+
+    pub(super) fn granted(&mut self, model: Option<&Arc<str>>, now: WallTime) {
+        self.count(model, |tally| tally.grants += 1);
+        self.last_used = Some(now);
+    }
+
+    pub(super) fn expired(&mut self, model: Option<&Arc<str>>) {
+        self.count(model, |tally| tally.expired += 1);
+    }
+
+    pub(super) fn reported(
+        &mut self,
+        model: Option<&Arc<str>>,
+        outcome: Outcome,
+        tokens: u64,
+        detail: &str,
+        now: WallTime,
+    ) {
+        let failed = match outcome {
+            Outcome::Success | Outcome::Cancelled | Outcome::ClientError => false,
+            Outcome::RateLimited(_)
+            | Outcome::AuthFailed
+            | Outcome::ModelRefused
+            | Outcome::EgressRefused
+            | Outcome::ServerError
+            | Outcome::Timeout => true,
+        };
+        self.count(model, |tally| {
+            tally.tokens = tally.tokens.saturating_add(tokens);
+            tally.successes += u64::from(outcome == Outcome::Success);
+            tally.rate_limited += u64::from(matches!(outcome, Outcome::RateLimited(_)));
+            tally.errors += u64::from(failed);
+        });
+        if outcome == Outcome::Success {
+            self.consecutive_failures = 0;
+        }
+        if failed {
+            self.consecutive_failures += 1;
+            let what = if detail.is_empty() { outcome.name() } else { detail };
+            self.last_error = Some(LastError { at: now, what: what.into() });
+        }
+    }
+
+    /// Counts in every tally that a use of `model` belongs to.
+    fn count(&mut self, model: Option<&Arc<str>>, mut count: impl FnMut(&mut Tally)) {
+        count(&mut self.total);
+        count(&mut self.today);
+        let Some(model) = model else { return };
+        if !self.models.contains_key(model) && self.models.len() >= MOST_MODELS {
+            return;
+        }
+        let record = self.models.entry(model.clone()).or_default();
+        count(&mut record.total);
+        count(&mut record.today);
+    }
+}
+
+/// The most models that are counted apart for one key: a key without models serves whatever name
+/// a caller invents.
+const MOST_MODELS: usize = 64;

@@ -1,0 +1,117 @@
+//! Accepting connections and serving the requests on them.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::head_guard::{HeadExpected, HeadGuard};
+use super::listener::Listener;
+use super::presence::Presence;
+use super::routes::{self, Connection};
+use super::service::Service;
+use super::timer::ClockTimer;
+
+/// The head of a request: its most bytes and header lines. hyper allows no less than 8 KiB.
+const MOST_HEAD: usize = 8192;
+const MOST_HEADERS: usize = 32;
+
+/// How long a head may take to arrive, which is also how long a connection may idle.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long to rest when the process is out of descriptors.
+const REST: Duration = Duration::from_millis(50);
+
+/// Serves the API on one socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    service: Arc<Service>,
+    max_connections: usize,
+}
+
+impl Server {
+    /// A server that accepts at most `max_connections` at once; more wait to be accepted.
+    pub fn new(listener: Listener, service: Arc<Service>, max_connections: usize) -> Self {
+        Self { listener, service, max_connections }
+    }
+
+    /// Serves until `stop`; connections that are open then end with their present request.
+    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+        let socket = UnixListener::from_std(self.listener.socket()?)?;
+        let places = Arc::new(Semaphore::new(self.max_connections));
+        let mut http = http1::Builder::new();
+        http.timer(ClockTimer::new(self.service.clock.clone()))
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(MOST_HEAD)
+            .max_headers(MOST_HEADERS)
+            .half_close(true);
+        loop {
+            // The place comes before the connection, so that the kernel's queue is ours.
+            let accepted = async {
+                let place = places.clone().acquire_owned().await;
+                (socket.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                accepted = accepted => accepted,
+            };
+            match (accepted, place) {
+                (Ok((stream, _)), Ok(place)) => {
+                    let serving = serve(http.clone(), stream, self.service.clone(), stop.clone());
+                    self.service.tasks.spawn(held(place, serving));
+                }
+                (Err(error), _) => rest(&error).await,
+                (Ok(_), Err(_)) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Keeps the place of a connection for as long as it is served.
+async fn held(place: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
+    serving.await;
+    drop(place);
+}
+
+async fn rest(error: &io::Error) {
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        tracing::warn!(%error, "cannot accept a connection; trying again");
+        tokio::time::sleep(REST).await;
+    }
+}
+
+async fn serve(
+    http: http1::Builder,
+    stream: UnixStream,
+    service: Arc<Service>,
+    stop: CancellationToken,
+) {
+    let Ok(presence) = Presence::of(&stream) else { return };
+    let head_expected = HeadExpected::new();
+    let guarded = HeadGuard::new(stream, head_expected.clone());
+    let known = Connection { presence, head_expected };
+    let answer = service_fn(|request| {
+        let (service, known) = (&service, &known);
+        async move { Ok::<_, Infallible>(routes::answer(service, known, request).await) }
+    });
+    let connection = http.serve_connection(TokioIo::new(guarded), answer);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

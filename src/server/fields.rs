@@ -1,0 +1,78 @@
+//! The members of a JSON request, read one by one; what is left over is an error.
+
+use serde_json::{Map, Value};
+
+use super::problem::Problem;
+
+/// The members of a request that have not been read yet.
+pub(super) struct Fields {
+    members: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    /// Reads a body; an empty one has no members.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let known = Vec::new();
+        if body.trim_ascii().is_empty() {
+            return Ok(Self { members: Map::new(), known });
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(members)) => Ok(Self { members, known }),
+            Ok(_) => Err(Problem::invalid("", "expected a JSON object")),
+            Err(error) => {
+                let place = format!("line {}, column {}", error.line(), error.column());
+                Err(Problem::invalid("", format!("the body is not JSON ({place})")))
+            }
+        }
+    }
+
+    /// The member `name`, unless it is absent or null, as `read` understands it.
+    pub(super) fn take<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        self.known.push(name);
+        match self.members.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match read(value) {
+                Some(read) => Ok(Some(read)),
+                None => Err(Problem::invalid(name, format!("expected {expected}"))),
+            },
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
+        self.take(name, "a text that is not empty", text)
+    }
+
+    pub(super) fn whole(&mut self, name: &'static str, most: u64) -> Result<Option<u64>, Problem> {
+        let expected = format!("a whole number from 0 to {most}");
+        self.take(name, &expected, |value| value.as_u64().filter(|number| *number <= most))
+    }
+
+    /// Nothing may be left.
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        let Some(name) = self.members.keys().next() else { return Ok(()) };
+        let known = self.known.join(", ");
+        Err(Problem::invalid(name, format!("unknown field; the fields are {known}")))
+    }
+}
+
+/// A text that is not empty.
+pub(super) fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// A list of texts that are not empty.
+pub(super) fn texts(value: Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(items) => items.into_iter().map(text).collect(),
+        _ => None,
+    }
+}

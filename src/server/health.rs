@@ -1,0 +1,26 @@
+//! `GET /livez` and `GET /readyz`.
+
+use hyper::Response;
+use serde_json::json;
+
+use super::answer::{self, Body};
+use super::problem::Problem;
+use super::select;
+use super::service::Service;
+use crate::pool::Refusal;
+
+/// The daemon answers.
+pub(super) fn live() -> Response<Body> {
+    answer::json(&json!({"live": true}))
+}
+
+/// The daemon has a usable key and is not about to stop.
+pub(super) fn ready(service: &Service) -> Result<Response<Body>, Problem> {
+    if service.is_draining() {
+        return Err(Problem::draining());
+    }
+    match service.call(|pool, _| pool.usable()) {
+        Ok(()) => Ok(answer::json(&json!({"ready": true}))),
+        Err(why) => Err(select::refused(service, &Refusal::NoUsableKey { why })),
+    }
+}

@@ -1,0 +1,118 @@
+//! `GET /v1/keys` and `GET /v1/keys/{id}`: every key as it is now.
+
+use std::collections::BTreeMap;
+
+use hyper::Response;
+use serde::Serialize;
+
+use super::answer::{Body, json};
+use super::problem::{Problem, waiting_for};
+use super::service::Service;
+use crate::clock::rfc3339;
+use crate::pool::{KeyState, KeyView, LimitView};
+
+#[derive(Serialize)]
+struct Keys {
+    keys: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    key_id: String,
+    provider: String,
+    model: Vec<String>,
+    priority: Option<u64>,
+    workload_type: Option<String>,
+    tags: BTreeMap<String, String>,
+    quota_group: Option<String>,
+    state: &'static str,
+    reason: Option<String>,
+    until: Option<String>,
+    half_open: bool,
+    backoff_level: u32,
+    quota: BTreeMap<&'static str, Limit>,
+    in_flight: usize,
+    grants: u64,
+    success_count: u64,
+    error_count: u64,
+    tokens: u64,
+    last_used: Option<String>,
+    last_error: Option<LastError>,
+    consecutive_failures: u64,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    limit: u64,
+    used: u64,
+    remaining: u64,
+    resets_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LastError {
+    time: String,
+    error: String,
+}
+
+/// Every key, in the order of the configuration.
+pub(super) fn all(service: &Service) -> Response<Body> {
+    let keys = service.call(|pool, now| pool.keys(now).iter().map(key).collect());
+    json(&Keys { keys })
+}
+
+/// One key.
+pub(super) fn one(service: &Service, id: &str) -> Result<Response<Body>, Problem> {
+    let found = service.call(|pool, now| match pool.key(id, now) {
+        Some(view) => Ok(key(&view)),
+        None => Err(pool.keys(now).iter().map(|key| key.settings.id.to_string()).collect()),
+    });
+    found.map(|key| json(&key)).map_err(Problem::no_such_key)
+}
+
+fn key(view: &KeyView<'_>) -> Key {
+    let settings = view.settings;
+    let record = view.record;
+    let limit = |limit: &LimitView| Limit {
+        limit: limit.limit,
+        used: limit.used,
+        remaining: limit.remaining(),
+        resets_at: limit.resets_at.map(rfc3339),
+    };
+    Key {
+        key_id: settings.id.to_string(),
+        provider: settings.provider.to_string(),
+        model: settings.models.iter().map(ToString::to_string).collect(),
+        priority: settings.priority,
+        workload_type: settings.workload.as_deref().map(str::to_owned),
+        tags: settings.tags.clone(),
+        quota_group: settings.quota_group.as_deref().map(str::to_owned),
+        state: view.state.name(),
+        reason: reason(&view.state),
+        until: view.state.until().map(rfc3339),
+        half_open: view.half_open,
+        backoff_level: view.backoff_level,
+        quota: view.quota.iter().map(|view| (view.kind.name(), limit(view))).collect(),
+        in_flight: view.in_flight,
+        grants: record.total.grants,
+        success_count: record.total.successes,
+        error_count: record.total.errors,
+        tokens: record.total.tokens,
+        last_used: record.last_used.map(rfc3339),
+        last_error: record
+            .last_error
+            .as_ref()
+            .map(|error| LastError { time: rfc3339(error.at), error: error.what.to_string() }),
+        consecutive_failures: record.consecutive_failures,
+    }
+}
+
+fn reason(state: &KeyState) -> Option<String> {
+    match state {
+        KeyState::Ready | KeyState::Inactive => None,
+        KeyState::Exhausted { waits_for, .. } => waits_for.map(|what| waiting_for(what).to_owned()),
+        KeyState::Cooling { reason, .. } => Some((*reason).to_owned()),
+        KeyState::Dead(detail) => Some(detail.to_string()),
+        KeyState::MissingSecret(reason) => Some(reason.to_string()),
+    }
+}

@@ -1,0 +1,33 @@
+//! The HTTP API on the Unix socket.
+//!
+//! A connection is accepted (`listener`, `connection`), a request is checked and sent to its
+//! endpoint (`routes`), and the endpoint turns it into a call of the pool and the answer into JSON.
+//! `problem` is the one place where an error becomes a status.
+
+mod connection;
+mod listener;
+mod service;
+
+mod routes;
+mod hygiene;
+mod select;
+mod report;
+mod keys;
+mod usage;
+mod events;
+mod status;
+mod health;
+
+mod body;
+mod fields;
+mod problem;
+mod answer;
+
+mod head_guard;
+mod presence;
+mod timer;
+
+pub use connection::Server;
+pub use hygiene::RequiredHeader;
+pub use listener::{ListenError, Listener, SocketSettings};
+pub use service::{AuthHeaders, Configuration, Configured, Service};

@@ -1,0 +1,185 @@
+//! `POST /v1/report` and `POST /v1/rotate`: what came of a lease.
+
+use std::time::Duration;
+
+use hyper::Response;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::answer::{Body, json};
+use super::fields::Fields;
+use super::problem::Problem;
+use super::routes::Connection;
+use super::select;
+use super::service::Service;
+use crate::clock::rfc3339;
+use crate::pool::{LeaseId, MOST_TOKENS, NoRotation, Outcome, RateLimit, Report, Reported};
+use crate::provider::{Provider, ProviderAnswer};
+
+/// What a caller says about a lease.
+struct Said {
+    lease: LeaseId,
+    verdict: Verdict,
+    tokens_used: Option<u64>,
+    wait: Option<Duration>,
+}
+
+enum Verdict {
+    /// The caller's own.
+    Outcome(Outcome),
+    /// Ours, from the provider's answer.
+    Answer { status: u16, headers: Vec<(String, String)>, body: String },
+}
+
+#[derive(Serialize)]
+struct Noted<'a> {
+    key_id: &'a str,
+    outcome: &'a str,
+    state: &'a str,
+    until: Option<String>,
+    retry: bool,
+}
+
+/// Takes note of a report.
+pub(super) fn report(service: &Service, body: &[u8]) -> Result<Response<Body>, Problem> {
+    let said = Said::parse(service, body, false)?;
+    let report = said.report(service)?;
+    let reported = service.call(|pool, now| pool.report(said.lease, &report, now));
+    reported.map(|reported| noted(&reported)).map_err(Problem::gone)
+}
+
+/// Takes note of a failure and selects the next key.
+pub(super) async fn rotate(
+    service: &Service,
+    connection: &Connection,
+    body: &[u8],
+) -> Result<Response<Body>, Problem> {
+    let said = Said::parse(service, body, true)?;
+    let report = said.report(service)?;
+    let rotated = service.call(|pool, now| pool.rotate(said.lease, &report, said.wait, now));
+    match rotated {
+        Ok(selection) => select::granted(service, connection, selection).await,
+        Err(NoRotation::Gone(gone)) => Err(Problem::gone(gone)),
+        Err(NoRotation::NotRetryable(reported)) => {
+            Err(Problem::not_retryable(reported.outcome.name(), &reported.state))
+        }
+        Err(NoRotation::Refused(refusal)) => Err(select::refused(service, &refusal)),
+    }
+}
+
+fn noted(reported: &Reported) -> Response<Body> {
+    json(&Noted {
+        key_id: reported.key_id.as_str(),
+        outcome: reported.outcome.name(),
+        state: reported.state.name(),
+        until: reported.state.until().map(rfc3339),
+        retry: reported.retry,
+    })
+}
+
+impl Said {
+    fn parse(service: &Service, body: &[u8], may_wait: bool) -> Result<Self, Problem> {
+        let mut fields = Fields::parse(body)?;
+        let expected = "the lease_id of an answer to select";
+        let lease = fields.take("lease_id", expected, |value| LeaseId::parse(value.as_str()?))?;
+        let lease =
+            lease.ok_or_else(|| Problem::invalid("lease_id", format!("expected {expected}")))?;
+        let outcome = fields.take("outcome", &names_of_outcomes(), |value| {
+            OUTCOMES.into_iter().find(|outcome| value.as_str() == Some(outcome.name()))
+        })?;
+        let retry_after = fields.whole("retry_after_ms", u64::MAX)?.map(Duration::from_millis);
+        let status = fields.take("status", "an HTTP status", status)?;
+        let headers = fields.take("headers", "an object of texts", headers)?;
+        let text = fields.take("body", "a text or a JSON value", |value| Some(body_text(value)))?;
+        let tokens_used = fields.whole("tokens_used", MOST_TOKENS)?;
+        let wait = if may_wait { select::wait(service, &mut fields)? } else { None };
+        fields.finish()?;
+
+        if retry_after.is_some() && !matches!(outcome, Some(Outcome::RateLimited(_))) {
+            let detail = "goes with the outcome rate_limited alone; a status has headers";
+            return Err(Problem::invalid("retry_after_ms", detail));
+        }
+        let verdict = match (outcome, status) {
+            (Some(Outcome::RateLimited(limit)), None) => {
+                Verdict::Outcome(Outcome::RateLimited(RateLimit { retry_after, ..limit }))
+            }
+            (Some(outcome), None) => Verdict::Outcome(outcome),
+            (None, Some(status)) => Verdict::Answer {
+                status,
+                headers: headers.unwrap_or_default(),
+                body: text.unwrap_or_default(),
+            },
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid("outcome", "give outcome or status, not both"));
+            }
+            (None, None) => {
+                let detail = "give outcome, or status with the provider's headers and body";
+                return Err(Problem::invalid("outcome", detail));
+            }
+        };
+        Ok(Self { lease, verdict, tokens_used, wait })
+    }
+
+    /// The report for the pool: the caller's verdict, or ours on the provider's answer.
+    fn report(&self, service: &Service) -> Result<Report, Problem> {
+        let (outcome, detail, counted) = match &self.verdict {
+            Verdict::Outcome(outcome) => (*outcome, String::new(), None),
+            Verdict::Answer { status, headers, body } => {
+                let provider = service.call(|pool, _| pool.provider_of(self.lease));
+                let provider = provider.map_err(Problem::gone)?;
+                let answer = ProviderAnswer { status: *status, headers, body };
+                let judged = Provider::named(&provider).classify(&answer);
+                (judged.outcome, judged.detail, judged.tokens_used)
+            }
+        };
+        let tokens_used = self.tokens_used.or(counted.map(|counted| counted.min(MOST_TOKENS)));
+        Ok(Report { outcome, tokens_used, detail: detail.into() })
+    }
+}
+
+/// The outcomes a caller can name.
+const OUTCOMES: [Outcome; 7] = [
+    Outcome::Success,
+    Outcome::RateLimited(RateLimit::UNKNOWN),
+    Outcome::AuthFailed,
+    Outcome::ServerError,
+    Outcome::Timeout,
+    Outcome::ClientError,
+    Outcome::Cancelled,
+];
+
+fn names_of_outcomes() -> String {
+    let names: Vec<&str> = OUTCOMES.iter().map(|outcome| outcome.name()).collect();
+    format!("one of {}", names.join(", "))
+}
+
+fn status(value: Value) -> Option<u16> {
+    let status = u16::try_from(value.as_u64()?).ok()?;
+    (100..=599).contains(&status).then_some(status)
+}
+
+/// Headers as HTTP libraries give them: each a text, a number or a list of texts.
+fn headers(value: Value) -> Option<Vec<(String, String)>> {
+    let Value::Object(members) = value else { return None };
+    let mut headers = Vec::new();
+    for (name, value) in members {
+        match value {
+            Value::String(value) => headers.push((name, value)),
+            Value::Number(number) => headers.push((name, number.to_string())),
+            Value::Array(values) => {
+                for value in values {
+                    headers.push((name.clone(), value.as_str()?.to_owned()));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Object(_) => return None,
+        }
+    }
+    Some(headers)
+}
+
+fn body_text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        value => value.to_string(),
+    }
+}

@@ -1,0 +1,149 @@
+//! From a request to its endpoint.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::ACCEPT;
+use hyper::{Method, Request, Response};
+
+use super::answer::Body;
+use super::head_guard::HeadExpected;
+use super::presence::Presence;
+use super::problem::Problem;
+use super::service::Service;
+use super::{body, events, health, hygiene, keys, report, select, status, usage};
+
+/// What is known of the connection a request came on.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) presence: Presence,
+    pub(super) head_expected: HeadExpected,
+}
+
+/// The endpoints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Endpoint<'a> {
+    Select,
+    Report,
+    Rotate,
+    Keys,
+    Key(&'a str),
+    Usage,
+    Events,
+    Status,
+    Livez,
+    Readyz,
+}
+
+impl<'a> Endpoint<'a> {
+    fn at(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "/v1/select" => Self::Select,
+            "/v1/report" => Self::Report,
+            "/v1/rotate" => Self::Rotate,
+            "/v1/keys" => Self::Keys,
+            "/v1/usage" => Self::Usage,
+            "/v1/events" => Self::Events,
+            "/v1/status" => Self::Status,
+            "/livez" => Self::Livez,
+            "/readyz" => Self::Readyz,
+            _ => {
+                let id = path.strip_prefix("/v1/keys/")?;
+                return (!id.is_empty() && !id.contains('/')).then_some(Self::Key(id));
+            }
+        })
+    }
+
+    /// The methods it takes.
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Select | Self::Report | Self::Rotate => "POST",
+            Self::Keys
+            | Self::Key(_)
+            | Self::Usage
+            | Self::Events
+            | Self::Status
+            | Self::Livez
+            | Self::Readyz => "GET, HEAD",
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    service: &Service,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    match unless_panicked(serve(service, connection, request)).await {
+        Ok(response) => response,
+        Err(problem) => {
+            tracing::debug!(code = problem.code(), "refused");
+            problem.response()
+        }
+    }
+}
+
+async fn serve(
+    service: &Service,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    if !hygiene::has_required(request.headers(), service.required_header.as_ref()) {
+        return Err(Problem::forbidden());
+    }
+    if !matches!(method, Method::GET | Method::HEAD | Method::POST) {
+        let allow = Endpoint::at(uri.path()).map_or("GET, HEAD, POST", Endpoint::allow);
+        return Err(Problem::method_not_allowed(allow));
+    }
+    hygiene::check(&request)?;
+    let endpoint = Endpoint::at(uri.path()).ok_or_else(Problem::not_found)?;
+    if !endpoint.allow().split(", ").any(|allowed| allowed == method.as_str()) {
+        return Err(Problem::method_not_allowed(endpoint.allow()));
+    }
+    let live = request.headers().get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    let body = whole_body(service, connection, request).await?;
+    match endpoint {
+        Endpoint::Select => select::answer(service, connection, &body).await,
+        Endpoint::Report => report::report(service, &body),
+        Endpoint::Rotate => report::rotate(service, connection, &body).await,
+        Endpoint::Keys => Ok(keys::all(service)),
+        Endpoint::Key(id) => keys::one(service, id),
+        Endpoint::Usage => Ok(usage::answer(service)),
+        Endpoint::Events if live => Ok(events::follow(service)),
+        Endpoint::Events => events::list(service, uri.query()),
+        Endpoint::Status => Ok(status::answer(service)),
+        Endpoint::Livez => Ok(health::live()),
+        Endpoint::Readyz => health::ready(service),
+    }
+}
+
+/// A panic of one request is that request's end alone.
+async fn unless_panicked(
+    serving: impl Future<Output = Result<Response<Body>, Problem>>,
+) -> Result<Response<Body>, Problem> {
+    let mut serving = pin!(serving);
+    poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(Problem::internal())))
+    })
+    .await
+}
+
+async fn whole_body(
+    service: &Service,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Bytes, Problem> {
+    let body = if request.body().is_end_stream() {
+        Bytes::new()
+    } else {
+        body::read(request, &service.clock).await?
+    };
+    connection.head_expected.set();
+    Ok(body)
+}

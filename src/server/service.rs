@@ -1,0 +1,110 @@
+//! What every endpoint works with.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::hygiene::RequiredHeader;
+use crate::clock::Clock;
+use crate::pool::{Now, Pool, SharedPool, WallTime};
+use crate::provider::{AuthHeader, Provider};
+use crate::secrets::Keyring;
+use crate::telemetry::Journal;
+
+/// What every endpoint works with.
+#[derive(Debug)]
+pub struct Service {
+    /// The pool.
+    pub pool: Arc<SharedPool>,
+    /// The secrets of its keys.
+    pub keyring: Arc<Keyring>,
+    /// What has happened.
+    pub journal: Arc<Journal>,
+    /// The time.
+    pub clock: Clock,
+    /// What is configured.
+    pub configuration: Configuration,
+    /// The longest a select may wait.
+    pub wait_max: Duration,
+    /// A header without which every request is refused.
+    pub required_header: Option<RequiredHeader>,
+    /// When the daemon was started.
+    pub started: Now,
+    /// Set as soon as the daemon is to stop.
+    pub draining: AtomicBool,
+    /// The tasks of connections and live streams.
+    pub tasks: TaskTracker,
+    /// Cancelled when waiting requests must end.
+    pub closing: CancellationToken,
+}
+
+impl Service {
+    /// Calls the pool and journals what the call has changed.
+    pub fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
+        let (result, transitions) = self.pool.call(self.clock.now(), call);
+        self.journal.record(transitions);
+        result
+    }
+
+    /// Whether the daemon is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// What is configured, as of the last reload.
+#[derive(Debug)]
+pub struct Configuration(RwLock<Arc<Configured>>);
+
+/// One state of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// Grows by one with every configuration that is taken.
+    pub generation: u64,
+    /// Whether keys rotate.
+    pub rotation: bool,
+    /// Why they do or don't.
+    pub rotation_why: String,
+    /// Where the keys are from.
+    pub source: String,
+    /// When the configuration was last looked at.
+    pub loaded_at: WallTime,
+    /// Why the last one was not taken.
+    pub errors: Vec<String>,
+    /// What is odd about the last one.
+    pub warnings: Vec<String>,
+    /// The headers that carry keys, by provider, where they are not the usual ones.
+    pub auth_headers: AuthHeaders,
+}
+
+/// Headers that carry keys, by provider.
+pub type AuthHeaders = BTreeMap<String, AuthHeader>;
+
+impl Configuration {
+    /// Begins with `configured`.
+    pub fn new(configured: Configured) -> Self {
+        Self(RwLock::new(Arc::new(configured)))
+    }
+
+    /// The present state.
+    pub fn current(&self) -> Arc<Configured> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes another state.
+    pub fn replace(&self, configured: Configured) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(configured);
+    }
+}
+
+impl Configured {
+    /// The header that carries the keys of `provider`.
+    pub fn auth_header(&self, provider: &str) -> AuthHeader {
+        let chosen = self.auth_headers.get(provider).cloned();
+        chosen.unwrap_or_else(|| Provider::named(provider).auth_header())
+    }
+}

@@ -1,0 +1,119 @@
+//! `GET /v1/status`: the daemon at a glance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyper::Response;
+use serde::Serialize;
+
+use super::answer::{Body, json};
+use super::service::{Configured, Service};
+use crate::clock::rfc3339;
+use crate::pool::{KeyState, Now, Pool};
+
+#[derive(Serialize)]
+struct Status {
+    ready: bool,
+    rotation: Rotation,
+    strategy: &'static str,
+    last_key: Option<String>,
+    keys: BTreeMap<&'static str, usize>,
+    capacity: Capacity,
+    waiting: usize,
+    configuration: Loaded,
+    shared_quota: Part,
+    state_file: Part,
+    version: &'static str,
+    pid: u32,
+    started_at: String,
+    uptime_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Rotation {
+    on: bool,
+    why: String,
+}
+
+/// Requests a minute; null where a key has no limit.
+#[derive(Serialize)]
+struct Capacity {
+    rpm: Option<u64>,
+    models: BTreeMap<String, Option<u64>>,
+}
+
+#[derive(Serialize)]
+struct Loaded {
+    generation: u64,
+    source: String,
+    last_reload: String,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// A part of the daemon that is off.
+#[derive(Serialize)]
+struct Part {
+    on: bool,
+}
+
+/// What the pool says of itself.
+struct Glance {
+    strategy: &'static str,
+    last_key: Option<String>,
+    keys: BTreeMap<&'static str, usize>,
+    capacity: Capacity,
+    waiting: usize,
+    usable: bool,
+}
+
+/// The daemon at a glance.
+pub(super) fn answer(service: &Service) -> Response<Body> {
+    let glance = service.call(glance);
+    let configured = service.configuration.current();
+    let up = service.clock.now().at.since(service.started.at);
+    json(&Status {
+        ready: glance.usable && !service.is_draining(),
+        rotation: Rotation { on: configured.rotation, why: configured.rotation_why.clone() },
+        strategy: glance.strategy,
+        last_key: glance.last_key,
+        keys: glance.keys,
+        capacity: glance.capacity,
+        waiting: glance.waiting,
+        configuration: loaded(&configured),
+        shared_quota: Part { on: false },
+        state_file: Part { on: false },
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        started_at: rfc3339(service.started.wall),
+        uptime_seconds: up.as_secs(),
+    })
+}
+
+fn loaded(configured: &Arc<Configured>) -> Loaded {
+    Loaded {
+        generation: configured.generation,
+        source: configured.source.clone(),
+        last_reload: rfc3339(configured.loaded_at),
+        errors: configured.errors.clone(),
+        warnings: configured.warnings.clone(),
+    }
+}
+
+fn glance(pool: &mut Pool, now: Now) -> Glance {
+    let mut keys: BTreeMap<&'static str, usize> =
+        KeyState::NAMES.into_iter().map(|state| (state, 0)).collect();
+    for key in pool.keys(now) {
+        *keys.entry(key.state.name()).or_default() += 1;
+    }
+    let models = pool.models_offered();
+    let models = models.iter().map(|model| (model.to_string(), pool.capacity(Some(model))));
+    Glance {
+        strategy: pool.strategy().name(),
+        last_key: pool.last_key().map(ToString::to_string),
+        keys,
+        capacity: Capacity { rpm: pool.capacity(None), models: models.collect() },
+        waiting: pool.waiting().0,
+        usable: pool.usable().is_ok(),
+    }
+}

@@ -1,0 +1,235 @@
+//! The journal: every change of the pool as one log line and one event.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+use tracing::{debug, info, warn};
+
+use crate::clock::rfc3339;
+use crate::pool::{Change, KeyId, Lease, Transition, WallTime};
+
+/// How many events are kept for `GET /v1/events`.
+const KEPT: usize = 1000;
+
+/// How far a live reader may fall behind before it misses events.
+const LAG: usize = 256;
+
+/// Every change of the pool, for the log, for `GET /v1/events` and for live readers.
+#[derive(Debug)]
+pub struct Journal {
+    events: Mutex<Events>,
+    live: broadcast::Sender<Arc<Event>>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    last_id: u64,
+    kept: VecDeque<Arc<Event>>,
+}
+
+/// One change, as `GET /v1/events` tells it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Event {
+    /// Grows by one from event to event.
+    pub id: u64,
+    /// When it happened.
+    pub time: String,
+    /// What happened: `cooling`, `rotated`, …
+    pub event: &'static str,
+    /// The key it happened to, or the first of its group.
+    pub key_id: String,
+    /// The key's provider.
+    pub provider: String,
+    /// Every key it happened to, where there can be several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// The key of the attempt that failed before a rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Why, in a word or in the provider's codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// All of that in a line for people.
+    pub message: String,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { events: Mutex::default(), live: broadcast::Sender::new(LAG) }
+    }
+}
+
+impl Journal {
+    /// Takes note of what a call of the pool has changed.
+    pub fn record(&self, transitions: Vec<Transition>) {
+        for transition in transitions {
+            let told = tell(&transition);
+            log(&transition, &told);
+            let event = self.keep(transition, told);
+            // Without a live reader there is nobody to send to.
+            self.live.send(event).ok();
+        }
+    }
+
+    /// Takes note of a grant, in the log alone: there are too many for events.
+    #[expect(clippy::unused_self, reason = "a fact of the journal like the others")]
+    pub fn selected(&self, lease: &Lease) {
+        debug!(key_id = %lease.key_id, lease_id = %lease.id, attempt = lease.attempt, "selected");
+    }
+
+    /// The last `limit` events, newest first.
+    pub fn latest(&self, limit: usize) -> Vec<Arc<Event>> {
+        self.lock().kept.iter().rev().take(limit).cloned().collect()
+    }
+
+    /// Every event from now on.
+    pub fn follow(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.live.subscribe()
+    }
+
+    fn keep(&self, transition: Transition, told: Told) -> Arc<Event> {
+        let mut events = self.lock();
+        events.last_id += 1;
+        let event = Arc::new(Event {
+            id: events.last_id,
+            time: rfc3339(transition.at),
+            event: transition.change.name(),
+            key_id: transition.key.to_string(),
+            provider: transition.provider.to_string(),
+            keys: told.keys.iter().map(ToString::to_string).collect(),
+            from: told.from.map(|key| key.to_string()),
+            reason: told.reason,
+            until: told.until.map(rfc3339),
+            message: told.message,
+        });
+        events.kept.push_back(event.clone());
+        if events.kept.len() > KEPT {
+            events.kept.pop_front();
+        }
+        event
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A change in words.
+#[derive(Default)]
+struct Told {
+    message: String,
+    keys: Vec<KeyId>,
+    from: Option<KeyId>,
+    reason: Option<String>,
+    until: Option<WallTime>,
+}
+
+fn tell(transition: &Transition) -> Told {
+    let key = &transition.key;
+    match &transition.change {
+        Change::Cooling { keys, until, reason, detail } => Told {
+            message: format!(
+                "{} cooling until {}: {}",
+                names(keys, key),
+                rfc3339(*until),
+                said(reason.name(), detail)
+            ),
+            keys: keys.clone(),
+            reason: Some(reason.name().to_owned()),
+            until: Some(*until),
+            ..Told::default()
+        },
+        Change::HalfOpen { keys } => Told {
+            message: format!("{} half-open: one trial at a time", names(keys, key)),
+            keys: keys.clone(),
+            ..Told::default()
+        },
+        Change::Recovered { keys } => Told {
+            message: format!("{} recovered: the trial succeeded", names(keys, key)),
+            keys: keys.clone(),
+            ..Told::default()
+        },
+        Change::Dead { keys, detail } => Told {
+            message: format!("{} dead: the provider rejects the key ({detail})", names(keys, key)),
+            keys: keys.clone(),
+            reason: Some(detail.to_string()),
+            ..Told::default()
+        },
+        Change::Revived { reason } => Told {
+            message: format!("{key} revived: {reason}"),
+            reason: Some((*reason).to_owned()),
+            ..Told::default()
+        },
+        Change::ModelRefused { model, until, detail } => Told {
+            message: format!(
+                "{key} not used for {model} until {}: {}",
+                rfc3339(*until),
+                said("the provider refuses the model to this key", detail)
+            ),
+            reason: Some(detail.to_string()),
+            until: Some(*until),
+            ..Told::default()
+        },
+        Change::SecretMissing { reason } => Told {
+            message: format!("{key} has no secret: {reason}"),
+            reason: Some(reason.to_string()),
+            ..Told::default()
+        },
+        Change::SecretFound => {
+            Told { message: format!("{key} has its secret again"), ..Told::default() }
+        }
+        Change::Rotated { from, outcome, detail } => Told {
+            message: format!("rotated from {from} to {key} after {}", said(outcome.name(), detail)),
+            from: Some(from.clone()),
+            reason: Some(outcome.name().to_owned()),
+            ..Told::default()
+        },
+        Change::QuotaWarning { limit, used, of } => Told {
+            message: format!("{key} has used {used} of {of} {}", limit.name()),
+            reason: Some(limit.name().to_owned()),
+            ..Told::default()
+        },
+        Change::LeaseExpired { lease } => Told {
+            message: format!("lease {lease} of {key} was never reported"),
+            reason: Some(lease.to_string()),
+            ..Told::default()
+        },
+    }
+}
+
+/// The first key, and how many share its fate.
+fn names(keys: &[KeyId], first: &KeyId) -> String {
+    match keys.len() {
+        0 | 1 => first.to_string(),
+        2 => format!("{first} and one more key of its group"),
+        more => format!("{first} and {} more keys of its group", more - 1),
+    }
+}
+
+fn said(reason: &str, detail: &str) -> String {
+    if detail.is_empty() { reason.to_owned() } else { format!("{reason} ({detail})") }
+}
+
+/// Bad news is a warning.
+fn log(transition: &Transition, told: &Told) {
+    let key_id = transition.key.as_str();
+    let reason = told.reason.as_deref().unwrap_or_default();
+    match &transition.change {
+        Change::Cooling { .. }
+        | Change::Dead { .. }
+        | Change::ModelRefused { .. }
+        | Change::SecretMissing { .. }
+        | Change::QuotaWarning { .. }
+        | Change::LeaseExpired { .. } => warn!(key_id, reason, "{}", told.message),
+        Change::HalfOpen { .. }
+        | Change::Recovered { .. }
+        | Change::Revived { .. }
+        | Change::SecretFound
+        | Change::Rotated { .. } => info!(key_id, reason, "{}", told.message),
+    }
+}
