@@ -5,3 +5,5 @@ pub mod pool;
 pub mod secrets;
 
 pub mod config;
+
+pub mod cli;

@@ -132,6 +132,14 @@ fn every_error_comes_at_once_with_its_place_and_without_the_text() {
 }
 
 #[test]
+fn an_unknown_setting_near_none_is_told_with_all_there_are() {
+    let told = errors("[quota]\ncanary = 1\n");
+    let expected = "2:1: unknown setting; those of its place are adaptive, default_tokens, \
+                    delay_guard, reset_zone, share";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
 fn what_is_no_toml_is_told_by_its_place_alone() {
     let told = errors("socket = \"a\"\nsocket = \"b\"\nkeys = canary\n");
     assert!(told[0].starts_with("2:1: this is set twice"), "{told:?}");

@@ -1,7 +1,6 @@
 //! A plain text file of one key a line.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,16 +17,16 @@ const PROVIDER: &str = "gemini";
 
 /// One key of a flat file.
 #[derive(Debug)]
-pub(in crate::config) struct Line<'t> {
+pub(crate) struct Line<'t> {
     /// The line, from 1.
-    pub(in crate::config) number: usize,
+    pub(crate) number: usize,
     /// The key.
-    pub(in crate::config) text: &'t str,
+    pub(crate) text: &'t str,
 }
 
 /// The keys of a flat file and what is wrong with it. Blank lines and lines that begin with `#`
 /// are none, and neither is a key that another line has.
-pub(in crate::config) fn lines<'t>(
+pub(crate) fn lines<'t>(
     path: &Arc<Path>,
     bytes: &'t [u8],
     problems: &mut Vec<Problem>,
