@@ -15,6 +15,9 @@ use crate::secrets::{Secret, SecretRef};
 /// A flat file does not say whose keys it has.
 const PROVIDER: &str = "gemini";
 
+/// More wrong lines than anybody reads: such a file is something else.
+const MOST_WRONG: usize = 200;
+
 /// One key of a flat file.
 #[derive(Debug)]
 pub(crate) struct Line<'t> {
@@ -31,6 +34,7 @@ pub(crate) fn lines<'t>(
     bytes: &'t [u8],
     problems: &mut Vec<Problem>,
 ) -> Vec<Line<'t>> {
+    let mut wrong = 0;
     let mut lines = Vec::new();
     let mut first_lines = HashMap::new();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -44,6 +48,10 @@ pub(crate) fn lines<'t>(
         let one_key = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
         let Some(text) = text.filter(one_key) else {
             problems.push(place(Problem::error("expected one key and nothing else on the line")));
+            wrong += 1;
+            if wrong == MOST_WRONG {
+                break;
+            }
             continue;
         };
         if let Some(first) = first_lines.get(text) {
