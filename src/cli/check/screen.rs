@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::report::{KeyRow, ModelRow, Report, Sources, Urgency, Verdict};
 use crate::cli::Table;
+use crate::config::USUAL_FILES;
 
 /// Writes the report for people.
 pub(super) fn show(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -40,7 +41,8 @@ fn read(sources: &Sources, out: &mut dyn Write) -> io::Result<()> {
     let none = || "none".to_owned();
     let env_files = sources.env_files.join(", ");
     writeln!(out, "\nRead")?;
-    writeln!(out, "  settings   {}", sources.settings.clone().unwrap_or_else(none))?;
+    let nowhere = || format!("none: looked for {}", USUAL_FILES.join(", "));
+    writeln!(out, "  settings   {}", sources.settings.clone().unwrap_or_else(nowhere))?;
     writeln!(out, "  keys       {}", sources.keys)?;
     writeln!(out, "  env_files  {}", if env_files.is_empty() { none() } else { env_files })?;
     writeln!(out, "  socket     {}", sources.socket)

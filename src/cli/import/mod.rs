@@ -199,12 +199,12 @@ impl fmt::Display for Imported {
             writeln!(f, "  secrets in {}, mode 0600", self.env_file)?;
         }
         for (number, what) in [
-            (self.blank, "blank lines and comments"),
-            (self.duplicates, "lines whose key another line has"),
-            (self.present, "lines whose key the pool has"),
+            (self.blank, "blank or a comment"),
+            (self.duplicates, "the key is on another line"),
+            (self.present, "the key is in the pool"),
         ] {
             if number > 0 {
-                writeln!(f, "  skipped {number} {what}")?;
+                writeln!(f, "  skipped {number}: {what}")?;
             }
         }
         for step in &self.next {

@@ -71,7 +71,7 @@ fn a_flat_file_becomes_entries_and_variables() {
         told,
         "Imported 2 keys, key_01 to key_02.\n  \
          entries in HERE/keys.json\n  secrets in HERE/keys.env, mode 0600\n  \
-         skipped 2 blank lines and comments\n  skipped 1 lines whose key another line has\n\
+         skipped 2: blank or a comment\n  skipped 1: the key is on another line\n\
          Next: add the secrets to env_files in HERE/keypool.toml: env_files = [\"HERE/keys.env\"]\n\
          Next: see what the daemon makes of it: keypool check\n\
          Next: when it is right, delete HERE/API_Keys.txt\n"
@@ -114,7 +114,7 @@ fn a_second_import_adds_what_is_new_and_loses_nothing() {
     let (code, told) = place.run(&ImportArgs { rpm: None, models: Vec::new(), ..place.args() });
     assert_eq!(code, 0, "{told}");
     assert!(told.starts_with("Imported 1 key, key_03.\n"), "{told}");
-    assert!(told.contains("skipped 1 lines whose key the pool has"), "{told}");
+    assert!(told.contains("skipped 1: the key is in the pool"), "{told}");
     let keys = place.read("keys.json");
     assert!(keys.starts_with(&text[..text.find("\n  ]").unwrap()]), "{keys}");
     let added = ",\n    {\"key_id\": \"key_03\", \"provider\": \"gemini\", \"created_at\": \"2024";
