@@ -11,11 +11,11 @@ pub mod telemetry;
 
 pub mod secrets;
 
-pub mod config;
-
 pub mod signals;
 
 pub mod server;
+
+pub mod config;
 
 pub mod app;
 

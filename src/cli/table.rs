@@ -31,6 +31,11 @@ impl Table {
         }
     }
 
+    /// Whether it has no rows.
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.iter().all(|column| column.cells.is_empty())
+    }
+
     /// The table as text, with a line for each row.
     pub(super) fn render(&self) -> String {
         let columns = self.columns.iter().filter(|column| column.is_used()).collect::<Vec<_>>();

@@ -7,6 +7,9 @@ use super::problem::Problem;
 use super::text::Position;
 use crate::secrets::{Content, EnvFile, Environment, Process, read_protected};
 
+/// More faults than anybody reads: such a file is something else.
+const MOST_FAULTS: usize = 200;
+
 /// The environment of `process` with the files at `paths` behind it, and what is wrong with them.
 /// What could be read is there all the same.
 pub(super) fn read(paths: &[PathBuf], process: &Process) -> (Environment, Vec<Problem>) {
@@ -23,7 +26,7 @@ pub(super) fn read(paths: &[PathBuf], process: &Process) -> (Environment, Vec<Pr
                         .iter()
                         .map(|warning| Problem::warning(warning.to_string()).in_file(&path)),
                 );
-                problems.extend(faults.iter().map(|fault| {
+                problems.extend(faults.iter().take(MOST_FAULTS).map(|fault| {
                     let problem = Problem::error(fault.kind.to_string()).in_file(&path);
                     problem.at(Position::line(fault.line))
                 }));

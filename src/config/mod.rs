@@ -19,7 +19,8 @@ mod value;
 
 pub use bootstrap::{Bootstrap, USUAL_FILES, bootstrap};
 pub use flags::Flags;
-pub use keys::{Keys, KeysSource};
+pub use keys::{Keys, KeysSource, with_entries};
+pub(crate) use keys::{PlainLine, plain_lines};
 pub use problem::{Problem, Problems, Severity};
 pub use provider_sections::BUILT_IN as BUILT_IN_PROVIDERS;
 pub use rotation::Rotation;

@@ -44,7 +44,8 @@ impl Rotation {
     /// What a wish, or the keys file alone, makes of rotation.
     pub(super) fn of(wish: Option<&Wish>, keys_file: &std::path::Path) -> Self {
         let file = keys_file.display();
-        let exists = keys_file.exists();
+        // A file in a place that cannot be looked at is for its reader to complain about.
+        let exists = keys_file.try_exists().unwrap_or(true);
         match wish {
             Some(Wish { on, source }) => {
                 Self { on: *on, why: format!("{VARIABLE} is {on} ({source})") }

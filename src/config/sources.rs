@@ -283,11 +283,11 @@ impl<'t> Sources<'t> {
     /// What to say of an unknown setting, without its name, which may be a secret.
     fn unknown_setting(&self, path: &[String]) -> String {
         let Some((name, section)) = path.split_last() else { return String::new() };
-        let siblings = self.known.iter().filter_map(|known| {
-            let rest = known.strip_prefix(section)?;
-            rest.first().map(String::as_str)
-        });
-        let hint = did_you_mean(name, siblings);
+        let siblings = || {
+            let below = self.known.iter().filter_map(|known| known.strip_prefix(section));
+            below.filter_map(|rest| rest.first().map(String::as_str))
+        };
+        let hint = did_you_mean(name, siblings());
         if !hint.is_empty() {
             return format!("unknown setting{hint}");
         }
@@ -301,7 +301,11 @@ impl<'t> Sources<'t> {
                     known[..known.len() - 1].join(".")
                 )
             }
-            None => "unknown setting".to_owned(),
+            None => {
+                let siblings: BTreeSet<&str> = siblings().filter(|name| !name.is_empty()).collect();
+                let siblings = Vec::from_iter(siblings).join(", ");
+                format!("unknown setting; those of its place are {siblings}")
+            }
         }
     }
 

@@ -48,6 +48,12 @@ pub(super) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'
     nearest(written, known).map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
+/// `; did you mean NAME?`, or all there are.
+pub(super) fn did_you_mean_or_list(written: &str, noun: &str, known: &[&str]) -> String {
+    let hint = did_you_mean(written, known.iter().copied());
+    if hint.is_empty() { format!("; the {noun}s are {}", known.join(", ")) } else { hint }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

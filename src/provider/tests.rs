@@ -30,14 +30,14 @@ pub(super) fn limited(verdict: &Classified) -> RateLimit {
 fn each_provider_has_its_header_and_its_midnight() {
     let header = |name: &str| {
         let header = Provider::named(name).auth_header();
-        (header.name, header.value("fake-secret-flash-01"))
+        (header.name.clone(), header.value("fake-secret-flash-01"))
     };
     let plain = "fake-secret-flash-01".to_owned();
     let bearer = format!("Bearer {plain}");
-    assert_eq!(header("gemini"), ("x-goog-api-key", plain.clone()));
-    assert_eq!(header("openai"), ("Authorization", bearer.clone()));
-    assert_eq!(header("anthropic"), ("x-api-key", plain));
-    assert_eq!(header("mistral"), ("Authorization", bearer));
+    assert_eq!(header("gemini"), ("x-goog-api-key".into(), plain.clone()));
+    assert_eq!(header("openai"), ("Authorization".into(), bearer.clone()));
+    assert_eq!(header("anthropic"), ("x-api-key".into(), plain));
+    assert_eq!(header("mistral"), ("Authorization".into(), bearer));
     let zone = |name| Provider::named(name).default_reset_zone().name().to_owned();
     assert_eq!(zone("gemini"), "America/Los_Angeles");
     assert_eq!(zone("openai"), "UTC");

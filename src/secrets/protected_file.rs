@@ -198,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_another_user_is_warned_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "text").unwrap();
+        let process = Process::new([]);
+        if std::os::unix::fs::chown(&path, Some(process.uid + 1), None).is_err() {
+            return; // Only root can give files away.
+        }
+        let told = read_protected(&path, Content::Configuration, &process).unwrap().warnings;
+        let command = format!("mend it with: chown {} {}", process.uid, path.display());
+        assert!(told[0].to_string().ends_with(&command), "{told:?}");
+    }
+
+    #[test]
     fn a_fresh_clone_under_any_umask_is_read() {
         for umask in 0..=0o077 {
             let told = read(0o666 & !umask, Content::Configuration, umask);

@@ -63,16 +63,10 @@ impl Fields {
 
 /// A text that is not empty.
 pub(super) fn text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text),
-        _ => None,
-    }
+    if let Value::String(text) = value { Some(text).filter(|text| !text.is_empty()) } else { None }
 }
 
 /// A list of texts that are not empty.
 pub(super) fn texts(value: Value) -> Option<Vec<String>> {
-    match value {
-        Value::Array(items) => items.into_iter().map(text).collect(),
-        _ => None,
-    }
+    if let Value::Array(items) = value { items.into_iter().map(text).collect() } else { None }
 }

@@ -88,7 +88,7 @@ impl Said {
             OUTCOMES.into_iter().find(|outcome| value.as_str() == Some(outcome.name()))
         })?;
         let retry_after = fields.whole("retry_after_ms", u64::MAX)?.map(Duration::from_millis);
-        let status = fields.take("status", "an HTTP status", status)?;
+        let status = fields.take("status", "an HTTP status", |value| status(&value))?;
         let headers = fields.take("headers", "an object of texts", headers)?;
         let text = fields.take("body", "a text or a JSON value", |value| Some(body_text(value)))?;
         let tokens_used = fields.whole("tokens_used", MOST_TOKENS)?;
@@ -153,7 +153,7 @@ fn names_of_outcomes() -> String {
     format!("one of {}", names.join(", "))
 }
 
-fn status(value: Value) -> Option<u16> {
+fn status(value: &Value) -> Option<u16> {
     let status = u16::try_from(value.as_u64()?).ok()?;
     (100..=599).contains(&status).then_some(status)
 }
@@ -178,8 +178,5 @@ fn headers(value: Value) -> Option<Vec<(String, String)>> {
 }
 
 fn body_text(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        value => value.to_string(),
-    }
+    if let Value::String(text) = value { text } else { value.to_string() }
 }

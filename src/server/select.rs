@@ -77,22 +77,13 @@ pub(super) fn wait(service: &Service, fields: &mut Fields) -> Result<Option<Dura
 }
 
 fn models(value: Value) -> Option<Vec<Arc<str>>> {
-    let models = match value {
-        Value::String(_) => vec![text(value)?],
-        value => texts(value)?,
-    };
+    let models = if value.is_string() { vec![text(value)?] } else { texts(value)? };
     (!models.is_empty()).then(|| models.into_iter().map(Arc::from).collect())
 }
 
 fn tags(value: Value) -> Option<std::collections::BTreeMap<String, String>> {
     let Value::Object(members) = value else { return None };
-    members
-        .into_iter()
-        .map(|(name, value)| match value {
-            Value::String(value) => Some((name, value)),
-            _ => None,
-        })
-        .collect()
+    members.into_iter().map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
 }
 
 /// Waits for the key if it must be waited for, and joins its secret.

@@ -70,14 +70,13 @@ impl Journal {
         for transition in transitions {
             let told = tell(&transition);
             log(&transition, &told);
-            let event = self.keep(transition, told);
+            let event = self.keep(&transition, told);
             // Without a live reader there is nobody to send to.
             self.live.send(event).ok();
         }
     }
 
     /// Takes note of a grant, in the log alone: there are too many for events.
-    #[expect(clippy::unused_self, reason = "a fact of the journal like the others")]
     pub fn selected(&self, lease: &Lease) {
         debug!(key_id = %lease.key_id, lease_id = %lease.id, attempt = lease.attempt, "selected");
     }
@@ -92,7 +91,7 @@ impl Journal {
         self.live.subscribe()
     }
 
-    fn keep(&self, transition: Transition, told: Told) -> Arc<Event> {
+    fn keep(&self, transition: &Transition, told: Told) -> Arc<Event> {
         let mut events = self.lock();
         events.last_id += 1;
         let event = Arc::new(Event {

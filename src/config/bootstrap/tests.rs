@@ -101,7 +101,7 @@ fn every_setting_of_the_contract_is_known() {
     assert_eq!(settings.reset_zone("mine").name(), "Europe/Berlin");
     assert_eq!(settings.secrets.store, Store::File { dir: "secrets".into() });
     let header = settings.providers["mine"].auth_header.clone().unwrap();
-    assert_eq!((header.name.as_str(), header.prefix.as_str()), ("x-api-key", "Token "));
+    assert_eq!((&*header.name, &*header.prefix), ("x-api-key", "Token "));
 }
 
 #[test]
@@ -129,6 +129,14 @@ fn every_error_comes_at_once_with_its_place_and_without_the_text() {
         ]
         .map(str::to_owned)
     );
+}
+
+#[test]
+fn an_unknown_setting_near_none_is_told_with_all_there_are() {
+    let told = errors("[quota]\ncanary = 1\n");
+    let expected = "2:1: unknown setting; those of its place are adaptive, default_tokens, \
+                    delay_guard, reset_zone, share";
+    assert_eq!(told, [expected]);
 }
 
 #[test]

@@ -15,10 +15,11 @@ use serde_json::value::RawValue;
 /// Deeper than any field of a keys file; each level costs one more scan of the text.
 const DEEPEST: usize = 16;
 
-/// A value and where it begins.
+/// A value and where it begins and ends.
 #[derive(Debug)]
 pub(super) struct Node<'t> {
     pub(super) offset: usize,
+    pub(super) end: usize,
     pub(super) kind: Kind<'t>,
 }
 
@@ -73,7 +74,7 @@ impl<'t> Tree<'t> {
         let offset = self.offset(source);
         if depth > DEEPEST {
             self.faults.push(Fault { offset, what: "this is nested too deeply" });
-            return Node { offset, kind: Kind::Null };
+            return Node { offset, end: offset, kind: Kind::Null };
         }
         let kind = match source.as_bytes().first() {
             Some(b'{') => self.object(source, depth),
@@ -90,7 +91,7 @@ impl<'t> Tree<'t> {
             Some(b'n') | None => Kind::Null,
             Some(_) => Kind::Number(source),
         };
-        Node { offset, kind }
+        Node { offset, end: offset + source.len(), kind }
     }
 
     fn object(&mut self, source: &'t str, depth: usize) -> Kind<'t> {

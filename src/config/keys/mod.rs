@@ -1,6 +1,7 @@
 //! The keys: from keys.json, from a plain text file of one key a line, or from the variable of a
 //! single key where rotation is off.
 
+mod edit;
 mod entry;
 mod file;
 mod json;
@@ -19,6 +20,9 @@ use super::rotation::Rotation;
 use super::settings::Settings;
 use crate::pool::{KeyId, KeySettings, PoolSettings, Strategy};
 use crate::secrets::SecretRef;
+
+pub use edit::with_entries;
+pub(crate) use plain::{Line as PlainLine, lines as plain_lines};
 
 /// The keys and what holds for all of them.
 #[derive(Clone, Debug)]
@@ -89,6 +93,19 @@ impl Bootstrap {
         } else {
             (single::read(&self.stores.environment, &self.settings), KeysSource::SingleKey)
         };
+        let keys = keys(read, &self.settings, rotation, source);
+        let (keys, warnings) = Problems::unless_errors(keys, problems)?;
+        Ok(Keys { warnings, ..keys })
+    }
+}
+
+impl Bootstrap {
+    /// Reads the keys file alone, whether rotation is on or not.
+    pub fn load_keys_file(&self) -> Result<Keys, Problems> {
+        let path: Arc<Path> = self.settings.keys.as_path().into();
+        let mut problems = Vec::new();
+        let (read, source) = file::read(&path, &self.settings, &self.stores.process, &mut problems);
+        let rotation = Rotation::of(self.wish.as_ref(), &path);
         let keys = keys(read, &self.settings, rotation, source);
         let (keys, warnings) = Problems::unless_errors(keys, problems)?;
         Ok(Keys { warnings, ..keys })

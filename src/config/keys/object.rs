@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::json::{Kind, Member, Node};
 use crate::config::problem::Problem;
-use crate::config::text::{Position, did_you_mean};
+use crate::config::text::{Position, did_you_mean, did_you_mean_or_list};
 use crate::config::value::LARGEST;
 
 /// A file that is being read, and what was wrong with it so far.
@@ -21,7 +21,7 @@ pub(super) struct Reading<'t> {
 impl Reading<'_> {
     /// Notes a problem at `offset`, unless there are so many of its kind that nobody reads on.
     pub(super) fn note(&mut self, offset: usize, problem: Problem) {
-        const MOST: usize = 1000;
+        const MOST: usize = 200;
         let of_kind = |other: &&Problem| other.severity == problem.severity;
         if self.problems.iter().filter(of_kind).count() >= MOST {
             return;
@@ -65,7 +65,7 @@ impl<'r, 't> Object<'r, 't> {
     pub(super) fn warn_of_unknown(&mut self, known: &[&str]) {
         for member in self.members {
             if !known.contains(&&*member.name) {
-                let hint = did_you_mean(&member.name, known.iter().copied());
+                let hint = did_you_mean_or_list(&member.name, "field", known);
                 let problem = Problem::warning(format!("unknown field, which has no effect{hint}"));
                 let problem = problem.of_key(self.key_id.as_deref());
                 self.reading.note(member.offset, problem);

@@ -1,7 +1,6 @@
 //! A plain text file of one key a line.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,22 +15,26 @@ use crate::secrets::{Secret, SecretRef};
 /// A flat file does not say whose keys it has.
 const PROVIDER: &str = "gemini";
 
+/// More wrong lines than anybody reads: such a file is something else.
+const MOST_WRONG: usize = 200;
+
 /// One key of a flat file.
 #[derive(Debug)]
-pub(in crate::config) struct Line<'t> {
+pub(crate) struct Line<'t> {
     /// The line, from 1.
-    pub(in crate::config) number: usize,
+    pub(crate) number: usize,
     /// The key.
-    pub(in crate::config) text: &'t str,
+    pub(crate) text: &'t str,
 }
 
 /// The keys of a flat file and what is wrong with it. Blank lines and lines that begin with `#`
 /// are none, and neither is a key that another line has.
-pub(in crate::config) fn lines<'t>(
+pub(crate) fn lines<'t>(
     path: &Arc<Path>,
     bytes: &'t [u8],
     problems: &mut Vec<Problem>,
 ) -> Vec<Line<'t>> {
+    let mut wrong = 0;
     let mut lines = Vec::new();
     let mut first_lines = HashMap::new();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -45,6 +48,10 @@ pub(in crate::config) fn lines<'t>(
         let one_key = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
         let Some(text) = text.filter(one_key) else {
             problems.push(place(Problem::error("expected one key and nothing else on the line")));
+            wrong += 1;
+            if wrong == MOST_WRONG {
+                break;
+            }
             continue;
         };
         if let Some(first) = first_lines.get(text) {

@@ -239,7 +239,10 @@ fn every_error_comes_at_once_and_without_the_text() {
              of letters, digits, `_`, `.` and `-`",
             "keys.json:4:58: key b: model_name: expected at least one model; leave the field out \
              for any model",
-            "keys.json:4:62: key b: unknown field, which has no effect",
+            "keys.json:4:62: key b: unknown field, which has no effect; the fields are key_id, \
+             model_name, provider, rpm, tpm, rpd, max_concurrent, burst_capacity, priority, \
+             workload_type, active, tags, quota_group, secret_name, secret_store, weight, \
+             created_at, updated_at",
             "keys.json:5:5: expected an object: {\"key_id\": \"flash_01\"}",
             "keys.json:6:16: key_id: expected 1 to 64 characters of A-Z, a-z, 0-9, `_`, `.` and \
              `-`",
@@ -257,15 +260,10 @@ fn every_error_comes_at_once_and_without_the_text() {
 
 #[test]
 fn an_unknown_field_is_a_warning_with_the_nearest_name_and_the_key_serves() {
-    let told = warnings(&one(r#""modle_name": "gemini-2.0-flash", "cnry": 5"#));
-    assert_eq!(
-        told,
-        [
-            "keys.json:1:34: key flash_01: unknown field, which has no effect; did you mean \
-             model_name?",
-            "keys.json:1:68: key flash_01: unknown field, which has no effect",
-        ]
-    );
+    let told = warnings(&one(r#""modle_name": "gemini-2.0-flash""#));
+    let expected = "keys.json:1:34: key flash_01: unknown field, which has no effect; did you \
+                    mean model_name?";
+    assert_eq!(told, [expected]);
 }
 
 #[test]
@@ -356,7 +354,7 @@ fn a_file_that_is_too_long_is_refused() {
 #[test]
 fn a_file_of_nothing_but_errors_is_rejected_soon() {
     let text = format!("{{\"keys\": [{}5]}}", "5,".repeat(500_000));
-    assert_eq!(errors(&text).len(), 1000);
+    assert_eq!(errors(&text).len(), 200);
 }
 
 #[test]

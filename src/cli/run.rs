@@ -1,0 +1,98 @@
+//! From arguments to an exit code.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::arguments::{Arguments, Command};
+use super::{
+    Client, ClientError, EXIT_CONFIG, EXIT_FAILED, Screen, check, events, import, keys, report,
+    select, serve, status, usage,
+};
+use crate::clock::Clock;
+use crate::config::{Flags, Problems, bootstrap};
+use crate::secrets::Process;
+
+/// Runs a command. What it answers goes to `out`, what went wrong to `errors`; the result is the
+/// exit code.
+pub fn run(
+    arguments: Arguments,
+    process: Process,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let Arguments { global, command } = arguments;
+    let flags = global.flags();
+    let now = Clock::System.now().wall;
+    match command {
+        Command::Serve => serve::serve(flags, process, errors),
+        Command::Check(args) => Ok(check::run(args, global.json, &flags, &process, out, errors)?),
+        Command::Import(args) => {
+            Ok(import::run(&args, global.json, &flags, &process, now, out, errors)?)
+        }
+        Command::Status(_)
+        | Command::Keys(_)
+        | Command::Usage(_)
+        | Command::Events(_)
+        | Command::Select(_)
+        | Command::Report(_) => {
+            let socket = match socket(&flags, &process) {
+                Ok(socket) => socket,
+                Err(problems) => return refuse(&problems, errors),
+            };
+            let client = Client::new(socket);
+            let mut screen = Screen { out, json: global.json, now };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            match runtime.block_on(ask(&command, &client, &mut screen)) {
+                Ok(()) => Ok(0),
+                // Who closes the pipe has seen enough.
+                Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    Ok(0)
+                }
+                Err(error) => {
+                    writeln!(errors, "keypool: {error}")?;
+                    Ok(error.exit_code())
+                }
+            }
+        }
+    }
+}
+
+async fn ask(
+    command: &Command,
+    client: &Client,
+    screen: &mut Screen<'_>,
+) -> Result<(), ClientError> {
+    match command {
+        Command::Status(args) => status::status(args, client, screen).await,
+        Command::Keys(args) => keys::keys(args, client, screen).await,
+        Command::Usage(args) => usage::usage(args, client, screen).await,
+        Command::Events(args) => events::events(args, client, screen).await,
+        Command::Select(args) => select::select(args, client, screen).await,
+        Command::Report(args) => report::report(args, client, screen).await,
+        Command::Serve | Command::Check(_) | Command::Import(_) => Ok(()),
+    }
+}
+
+/// Where the daemon listens: a flag or a variable says so even if the configuration is broken.
+fn socket(flags: &Flags, process: &Process) -> Result<PathBuf, Problems> {
+    let variable = process.variable("KEYPOOL_SOCKET").filter(|path| !path.is_empty());
+    match flags.socket.clone().or_else(|| variable.map(PathBuf::from)) {
+        Some(socket) => Ok(socket),
+        None => bootstrap(flags, process).map(|built| built.settings.socket),
+    }
+}
+
+/// Prints every error of the configuration.
+pub(super) fn refuse(problems: &Problems, errors: &mut dyn Write) -> anyhow::Result<u8> {
+    for problem in problems.errors() {
+        writeln!(errors, "{problem}")?;
+    }
+    writeln!(errors, "keypool: the configuration is not valid; `keypool check` tells more")?;
+    Ok(EXIT_CONFIG)
+}
+
+/// Prints one error.
+pub(super) fn fail(error: &dyn std::error::Error, errors: &mut dyn Write) -> anyhow::Result<u8> {
+    writeln!(errors, "keypool: {error}")?;
+    Ok(EXIT_FAILED)
+}

@@ -1,0 +1,81 @@
+//! `keypool serve`: the daemon.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::run::{fail, refuse};
+use crate::app::Daemon;
+use crate::clock::Clock;
+use crate::config::{Flags, bootstrap};
+use crate::pool::Pool;
+use crate::secrets::Process;
+use crate::signals;
+use crate::telemetry::logging;
+
+/// One worker would do for the pool; the second answers while the first reads files.
+const WORKERS: usize = 2;
+
+/// Runs the daemon until it is told to stop.
+pub(super) fn serve(flags: Flags, process: Process, errors: &mut dyn Write) -> anyhow::Result<u8> {
+    let built = match bootstrap(&flags, &process) {
+        Ok(built) => built,
+        Err(problems) => return refuse(&problems, errors),
+    };
+    if let Err(error) = logging::start(&built.settings.log, built.settings.log_format) {
+        return fail(&error, errors);
+    }
+    if let Some(file) = &built.file {
+        tracing::info!("settings from {}", file.display());
+    } else {
+        tracing::info!("no keypool.toml; settings are the defaults");
+    }
+    let daemon = match Daemon::start(built, flags, process, Clock::System) {
+        Ok(daemon) => daemon,
+        Err(error) => return fail(&error, errors),
+    };
+    signals::listen(daemon.controls())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(4)
+        .thread_name("keypool")
+        .enable_all()
+        .build()?;
+    greet(&daemon);
+    match runtime.block_on(daemon.run()) {
+        Ok(()) => Ok(0),
+        Err(error) => fail(&error, errors),
+    }
+}
+
+/// Says what is served, and how to get the first key.
+fn greet(daemon: &Daemon) {
+    let (usable, capacity, models) = daemon.service().call(|pool: &mut Pool, now| {
+        let usable = pool.keys(now).iter().filter(|key| key.state.until().is_none()).count();
+        (usable, pool.capacity(None), pool.models_offered())
+    });
+    let capacity = capacity.map_or("no limit".to_owned(), |rpm| format!("{rpm} requests a minute"));
+    let socket = daemon.socket();
+    tracing::info!("listening on {}; {usable} keys, {capacity}", socket.display());
+    let body =
+        models.first().map_or("{}".to_owned(), |model| format!("{{\"model\": \"{model}\"}}"));
+    tracing::info!("try: {}", curl(socket, &body));
+}
+
+/// The curl line that selects a key.
+fn curl(socket: &Path, body: &str) -> String {
+    let socket = socket.display();
+    format!("curl --unix-socket {socket} --json '{body}' http://localhost/v1/select")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curl_line_can_be_pasted() {
+        assert_eq!(
+            curl(Path::new("run/keypool.sock"), "{}"),
+            "curl --unix-socket run/keypool.sock --json '{}' http://localhost/v1/select"
+        );
+    }
+}
