@@ -1,6 +1,6 @@
 //! Configuration: what people wrote, read into what is valid by construction.
 //!
-//! Two steps, because their errors mean different things: [`bootstrap`] reads keypool.toml,
+//! Two steps, because their errors mean different things: [`bootstrap()`] reads keypool.toml,
 //! variables and flags, without which nothing can start; [`Bootstrap::load_keys`] reads the keys
 //! file, whose errors leave the daemon up and not ready. Either gives every error at once, with its
 //! place and never with the text that is wrong. A reload is both steps again.

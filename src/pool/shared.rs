@@ -55,7 +55,7 @@ impl SharedPool {
         call: impl FnOnce(&mut Pool, Now) -> T,
     ) -> (T, Vec<Transition>) {
         let mut inner = self.lock();
-        if now.at > inner.latest.at {
+        if now.at >= inner.latest.at {
             inner.latest = now;
         }
         let now = inner.latest;

@@ -1,8 +1,8 @@
-//! Refuses line feeds without a carriage return in the head of a request.
+//! Refuses what two HTTP implementations read differently in the head of a request: a line feed
+//! without a carriage return, and a length beside a transfer coding.
 //!
-//! hyper takes them, and other HTTP implementations end a line elsewhere: two readings of one
-//! request are what smuggling lives on. A lone line feed is replaced by a NUL, which hyper answers
-//! with 400.
+//! hyper takes both without a word, and two readings of one request are what smuggling lives on.
+//! The byte at fault is replaced by a NUL, which hyper answers with 400.
 
 use std::io;
 use std::pin::Pin;
@@ -35,12 +35,23 @@ pub(super) struct HeadGuard<S> {
     scan: Scan,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// Where in a head the reading is.
+#[derive(Clone, Debug, Default)]
 struct Scan {
+    inside: bool,
     after_return: bool,
     line_is_empty: bool,
-    inside: bool,
+    /// The beginning of the line in lower case, up to its first colon.
+    name: Option<Vec<u8>>,
+    /// The header that says how long the body is.
+    framing: Option<Vec<u8>>,
 }
+
+/// The headers that say how long a body is. A head has one of them at most.
+const FRAMING: [&[u8]; 2] = [b"content-length", b"transfer-encoding"];
+
+/// No name that matters is longer.
+const LONGEST_NAME: usize = 32;
 
 impl Scan {
     /// Looks at one byte of a head; false if it must not be there.
@@ -50,9 +61,24 @@ impl Scan {
             b'\n' => {
                 self.inside = !self.line_is_empty;
                 self.line_is_empty = true;
+                self.name = Some(Vec::new());
             }
             b'\r' => {}
-            _ => self.line_is_empty = false,
+            b':' => {
+                self.line_is_empty = false;
+                if let Some(name) = self.name.take().filter(|name| FRAMING.contains(&&**name)) {
+                    let other = self.framing.replace(name.clone());
+                    return other.is_none_or(|other| other == name);
+                }
+            }
+            _ => {
+                self.line_is_empty = false;
+                if let Some(name) = &mut self.name
+                    && name.len() < LONGEST_NAME
+                {
+                    name.push(byte.to_ascii_lowercase());
+                }
+            }
         }
         self.after_return = byte == b'\r';
         true
@@ -151,6 +177,14 @@ mod tests {
     fn spoils_a_line_feed_that_stands_alone() {
         assert_eq!(guarded(&["GET / HTTP/1.1\nHost: x\n\n"]), "GET / HTTP/1.1\0Host: x\0\0");
         assert_eq!(guarded(&["GET / HTTP/1.1\r", "\nA: b\n"]), "GET / HTTP/1.1\r\nA: b\0");
+    }
+
+    #[test]
+    fn spoils_a_length_beside_a_transfer_coding() {
+        let coding = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(guarded(&[coding]), coding);
+        let both = guarded(&[coding, "content-length: 2\r\n\r\n"]);
+        assert!(both.ends_with("content-length\0 2\r\n\r\n"), "{both:?}");
     }
 
     #[test]

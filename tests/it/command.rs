@@ -1,0 +1,220 @@
+//! The binary as a person starts it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A clone of what the repository gives a newcomer.
+fn clone() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    fs::create_dir(&config).unwrap();
+    for file in ["keypool.toml", "keys.json", "dev.env"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        fs::write(config.join(file), fs::read(from).unwrap()).unwrap();
+        fs::set_permissions(config.join(file), fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    dir
+}
+
+fn keypool(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keypool"));
+    command.args(arguments).current_dir(dir).env_clear();
+    command
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    keypool(dir, arguments).output().unwrap()
+}
+
+/// Runs a shell script in which `$0` is the binary.
+fn shell(dir: &Path, script: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_keypool")]).current_dir(dir);
+    command.output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+/// A daemon started as a person would. Dropping it kills it.
+struct Served {
+    child: Child,
+    log: Vec<String>,
+}
+
+impl Served {
+    fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut command = keypool(dir, &[&["serve"], arguments].concat());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = Vec::new();
+        let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+        while !log.last().is_some_and(|line: &String| line.contains("try: curl")) {
+            log.push(lines.next().expect("the daemon says that it listens").unwrap());
+        }
+        Self { child, log }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end; what it logged since the start, and its exit code.
+    fn end(mut self) -> (String, Option<i32>) {
+        let log = std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
+        let status = self.child.wait().unwrap();
+        (log, status.code())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn the_first_command_serves_out_of_the_box() {
+    let dir = clone();
+    let served = Served::start(dir.path(), &[]);
+    let curl = served.log.last().unwrap();
+    assert!(curl.contains("curl --unix-socket run/keypool.sock --json"), "{curl}");
+    let curl = curl.split("try: ").nth(1).unwrap();
+    let answer = shell(dir.path(), &format!("{curl} -s"));
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(answer["secret"], "fake-secret-flash-01");
+
+    assert_eq!(fs::metadata(dir.path().join("run/keypool.sock")).unwrap().mode() & 0o777, 0o660);
+    served.signal(Signal::TERM);
+    let (log, exit) = served.end();
+    assert_eq!(exit, Some(0), "{log}");
+    assert!(!dir.path().join("run/keypool.sock").exists());
+}
+
+#[test]
+fn a_second_daemon_does_not_take_the_socket_of_the_first() {
+    let dir = clone();
+    let served = Served::start(dir.path(), &[]);
+    let second = run(dir.path(), &["serve"]);
+    assert_eq!(code(&second), 1);
+    assert!(
+        err(&second).contains("another keypool serves run/keypool.sock already"),
+        "{}",
+        err(&second)
+    );
+    assert_eq!(code(&run(dir.path(), &["status"])), 0, "the first one goes on");
+    drop(served);
+    let third = Served::start(dir.path(), &[]);
+    assert_eq!(
+        code(&run(dir.path(), &["status"])),
+        0,
+        "a killed one leaves a socket that is replaced"
+    );
+    drop(third);
+}
+
+#[test]
+fn the_commands_work_together_in_a_shell() {
+    let dir = clone();
+    let _served = Served::start(dir.path(), &[]);
+    let script = r#"
+        set -eu
+        eval "$("$0" select --model gemini-2.5-pro)"
+        test "$SECRET" = fake-secret-pro-01
+        test "$HEADER_NAME" = x-goog-api-key
+        "$0" report "$LEASE_ID" --status 429
+        "$0" keys
+        "$0" usage
+        "$0" events
+        "$0" status
+    "#;
+    let output = shell(dir.path(), script);
+    let shown = out(&output);
+    assert_eq!(code(&output), 0, "{shown}{}", err(&output));
+    assert!(shown.contains("pro_01: rate_limited; cooling until"), "{shown}");
+    assert!(!shown.contains("fake-secret"), "{shown}");
+}
+
+#[test]
+fn exit_codes_tell_programs_what_happened() {
+    let dir = clone();
+    let none = run(dir.path(), &["status"]);
+    assert_eq!((code(&none), err(&none).contains("no daemon at run/keypool.sock")), (4, true));
+    assert_eq!(code(&run(dir.path(), &["frobnicate"])), 2);
+    assert_eq!(code(&run(dir.path(), &["check"])), 0);
+    let _served = Served::start(dir.path(), &[]);
+    for _ in 0..15 {
+        assert_eq!(code(&run(dir.path(), &["select", "--model", "gemini-2.0-flash"])), 0);
+    }
+    let exhausted = run(dir.path(), &["select", "--model", "gemini-2.0-flash"]);
+    assert_eq!(code(&exhausted), 3, "{}", err(&exhausted));
+    assert_eq!(code(&run(dir.path(), &["select", "--model", "nonsense"])), 1);
+    assert_eq!(code(&run(dir.path(), &["report", "00000000-0", "--outcome", "success"])), 1);
+}
+
+#[test]
+fn an_invalid_configuration_is_78_with_every_error() {
+    let dir = clone();
+    fs::write(dir.path().join("config/keypool.toml"), "sokcet = 1\nlog = 5\n").unwrap();
+    let refused = run(dir.path(), &["serve"]);
+    assert_eq!(code(&refused), 78);
+    let told = err(&refused);
+    assert!(told.contains("keypool.toml:1") && told.contains("keypool.toml:2"), "{told}");
+    assert_eq!(code(&run(dir.path(), &["check"])), 78);
+}
+
+#[test]
+fn a_hangup_reloads_the_keys_and_a_bad_file_changes_nothing() {
+    let dir = clone();
+    let served = Served::start(dir.path(), &[]);
+    let keys = dir.path().join("config/keys.json");
+    let select = || out(&run(dir.path(), &["--json", "select"]));
+    let generation = || {
+        let status: Value =
+            serde_json::from_str(&out(&run(dir.path(), &["--json", "status"]))).unwrap();
+        let errors = status["configuration"]["errors"].as_array().unwrap().len();
+        (status["configuration"]["generation"].as_u64().unwrap(), errors)
+    };
+    fs::write(&keys, "{").unwrap();
+    served.signal(Signal::HUP);
+    while generation() != (1, 1) {
+        std::thread::yield_now();
+    }
+    assert!(select().contains("pro_01"), "the pool is as it was");
+    fs::write(&keys, r#"{"keys": [{"key_id": "pro_05"}]}"#).unwrap();
+    served.signal(Signal::HUP);
+    while generation() != (2, 0) {
+        std::thread::yield_now();
+    }
+    assert!(select().contains("pro_05"));
+}
+
+#[test]
+fn no_secret_is_in_the_log_at_any_level() {
+    let dir = clone();
+    let served = Served::start(dir.path(), &["-vv"]);
+    assert_eq!(code(&run(dir.path(), &["select"])), 0);
+    assert_eq!(code(&run(dir.path(), &["select", "--model", "nonsense"])), 1);
+    let start = served.log.join("\n");
+    served.signal(Signal::TERM);
+    let (log, _) = served.end();
+    assert!(log.contains("selected"), "the log is at its loudest: {log}");
+    assert!(!start.contains("fake-secret") && !log.contains("fake-secret"), "{start}\n{log}");
+}

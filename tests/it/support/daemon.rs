@@ -1,0 +1,125 @@
+//! A daemon in this process, in a directory of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use keypool::app::Daemon;
+use keypool::clock::{Clock, ManualClock};
+use keypool::config::{Flags, bootstrap};
+use keypool::control::Control;
+use keypool::secrets::Process;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::http::{Answer, send};
+
+/// A running daemon whose clock moves by hand. Dropping it stops it.
+pub(crate) struct TestDaemon {
+    dir: TempDir,
+    pub(crate) clock: ManualClock,
+    controls: UnboundedSender<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestDaemon {
+    /// A daemon that serves the keys of `keys_json`, each with the secret `fake-secret-ID`.
+    pub(crate) fn of(keys_json: &str) -> Self {
+        Self::with(keys_json, "")
+    }
+
+    /// The same with more lines in keypool.toml.
+    pub(crate) fn with(keys_json: &str, toml: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("keys.json"), keys_json).unwrap();
+        fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
+        let settings = format!(
+            "socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n",
+            path("keypool.sock"),
+            path("keys.json"),
+        );
+        fs::write(path("keypool.toml"), settings).unwrap();
+
+        let secrets = variables(keys_json);
+        let process = Process::new(secrets.into_iter().map(|(k, v)| (k.into(), v.into())));
+        let flags = Flags { config: Some(path("keypool.toml")), ..Flags::default() };
+        let clock = ManualClock::default();
+        let built = bootstrap(&flags, &process).unwrap();
+        let daemon = Daemon::start(built, flags, process, Clock::Manual(clock.clone())).unwrap();
+        let controls = daemon.controls();
+        let thread = thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(daemon.run()).unwrap();
+        });
+        Self { dir, clock, controls, thread: Some(thread) }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("keypool.sock")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        send(&self.socket(), "GET", path, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        send(&self.socket(), "POST", path, Some(&body.to_string()))
+    }
+
+    /// The answer to a select that must be granted.
+    pub(crate) fn select(&self, request: &Value) -> Value {
+        let answer = self.post("/v1/select", request);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// The answer to a report of `outcome`.
+    pub(crate) fn report(&self, lease: &Value, outcome: &str) -> Value {
+        let answer =
+            self.post("/v1/report", &json!({"lease_id": lease["lease_id"], "outcome": outcome}));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// The state of a key.
+    pub(crate) fn state(&self, key_id: &str) -> String {
+        let key = self.get(&format!("/v1/keys/{key_id}")).json();
+        key["state"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        self.controls.send(control).unwrap();
+    }
+}
+
+impl Drop for TestDaemon {
+    fn drop(&mut self) {
+        // A daemon that has ended takes no more messages.
+        self.controls.send(Control::Stop).ok();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "the daemon ended badly");
+        }
+    }
+}
+
+/// `{PROVIDER}_KEY_{key_id}` for every key.
+fn variables(keys_json: &str) -> Vec<(String, String)> {
+    let Ok(file) = serde_json::from_str::<Value>(keys_json) else { return Vec::new() };
+    let keys = file["keys"].as_array().cloned().unwrap_or_default();
+    let variable = |key: &Value| {
+        let id = key["key_id"].as_str()?;
+        let provider = key["provider"].as_str().unwrap_or("gemini").to_uppercase();
+        Some((format!("{provider}_KEY_{id}"), format!("fake-secret-{id}")))
+    };
+    keys.iter().filter_map(variable).collect()
+}
