@@ -1,7 +1,7 @@
 //! The product: a pool of keys with their quotas. Pure: it is told the time, does no I/O, knows no
 //! secret, logs nothing, and answers every call with a value that says what happened.
 //!
-//! [`Pool`] is the only door. Inside, from the ground up: [`time`], [`settings`] and [`outcome`]
+//! [`Pool`] is the only door. Inside, from the ground up: `time`, `settings` and `outcome`
 //! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
 //! `cooldown` keeps failures; `group` is a quota group, `key` a key, `stock` all of them; `view`
 //! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
