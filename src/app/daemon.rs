@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -71,7 +70,7 @@ impl Daemon {
             required_header: settings.server.require_header.clone(),
             clock,
             started,
-            draining: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
@@ -106,13 +105,12 @@ impl Daemon {
     pub async fn run(self) -> io::Result<()> {
         let Self { service, loader, listener, max_connections, grace, controls } = self;
         let (_sender, mut controls) = controls;
-        let stop = CancellationToken::new();
         let path: PathBuf = listener.path().to_owned();
         let server = Server::new(listener, service.clone(), max_connections);
         let mut parts = JoinSet::new();
-        parts.spawn(server.run(stop.clone()));
-        parts.spawn(mind_the_pool(service.clone(), stop.clone()));
-        parts.spawn(retry_secrets(loader.clone(), service.clone(), stop.clone()));
+        parts.spawn(server.run());
+        parts.spawn(mind_the_pool(service.clone()));
+        parts.spawn(retry_secrets(loader.clone(), service.clone()));
         let ended = loop {
             tokio::select! {
                 control = controls.recv() => match control {
@@ -122,7 +120,7 @@ impl Daemon {
                 Some(ended) = parts.join_next() => break Err(died(ended)),
             }
         };
-        drain(&service, &stop, grace).await;
+        drain(&service, grace).await;
         while let Some(part) = parts.join_next().await {
             if let Err(error) = part {
                 tracing::error!(%error, "a part of the daemon ended badly");
@@ -148,11 +146,11 @@ fn died(ended: Result<io::Result<()>, JoinError>) -> io::Error {
 }
 
 /// Does what is due in the pool at its time: serves waiting requests, ends leases and cooldowns.
-async fn mind_the_pool(service: Arc<Service>, stop: CancellationToken) -> io::Result<()> {
+async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
     let mut due = Instant::NEVER;
     loop {
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = service.stopping.cancelled() => return Ok(()),
             () = service.clock.sleep_until(due) => {
                 service.call(Pool::advance);
                 due = service.pool.due();
@@ -163,24 +161,19 @@ async fn mind_the_pool(service: Arc<Service>, stop: CancellationToken) -> io::Re
 }
 
 /// Looks for missing secrets again and again.
-async fn retry_secrets(
-    loader: Arc<Loader>,
-    service: Arc<Service>,
-    stop: CancellationToken,
-) -> io::Result<()> {
+async fn retry_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Result<()> {
     loop {
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = service.stopping.cancelled() => return Ok(()),
             () = service.clock.sleep(SECRET_RETRY) => loader.retry_missing(&service),
         }
     }
 }
 
 /// Lets the present requests end. Waiting ones are told after the grace period.
-async fn drain(service: &Service, stop: &CancellationToken, grace: Duration) {
+async fn drain(service: &Service, grace: Duration) {
     tracing::info!("stopping; requests have {} s to end", grace.as_secs());
-    service.draining.store(true, Ordering::Relaxed);
-    stop.cancel();
+    service.stopping.cancel();
     service.tasks.close();
     tokio::select! {
         () = service.tasks.wait() => return,

@@ -10,7 +10,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 
 use super::head_guard::{HeadExpected, HeadGuard};
 use super::listener::Listener;
@@ -43,8 +42,10 @@ impl Server {
         Self { listener, service, max_connections }
     }
 
-    /// Serves until `stop`; connections that are open then end with their present request.
-    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+    /// Serves until the daemon is to stop; connections that are open then end with their present
+    /// request.
+    pub async fn run(self) -> io::Result<()> {
+        let stop = self.service.stopping.clone();
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Arc::new(Semaphore::new(self.max_connections));
         let mut http = http1::Builder::new();
@@ -65,7 +66,7 @@ impl Server {
             };
             match (accepted, place) {
                 (Ok((stream, _)), Ok(place)) => {
-                    let serving = serve(http.clone(), stream, self.service.clone(), stop.clone());
+                    let serving = serve(http.clone(), stream, self.service.clone());
                     self.service.tasks.spawn(held(place, serving));
                 }
                 (Err(error), _) => rest(&error).await,
@@ -88,12 +89,7 @@ async fn rest(error: &io::Error) {
     }
 }
 
-async fn serve(
-    http: http1::Builder,
-    stream: UnixStream,
-    service: Arc<Service>,
-    stop: CancellationToken,
-) {
+async fn serve(http: http1::Builder, stream: UnixStream, service: Arc<Service>) {
     let Ok(presence) = Presence::of(&stream) else { return };
     let head_expected = HeadExpected::new();
     let guarded = HeadGuard::new(stream, head_expected.clone());
@@ -106,7 +102,7 @@ async fn serve(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = service.stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

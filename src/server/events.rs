@@ -55,12 +55,12 @@ pub(super) fn list(service: &Service, query: Option<&str>) -> Result<Response<Bo
 pub(super) fn follow(service: &Service) -> Response<Body> {
     let (pieces, stream) = mpsc::channel(BUFFERED);
     let mut events = service.journal.follow();
-    let closing = service.closing.clone();
+    let stopping = service.stopping.clone();
     service.tasks.spawn(async move {
         let mut next = Bytes::from_static(b": keypool events\n\n");
         while pieces.send(next).await.is_ok() {
             next = tokio::select! {
-                () = closing.cancelled() => return,
+                () = stopping.cancelled() => return,
                 () = pieces.closed() => return,
                 event = timeout(HEARTBEAT, events.recv()) => match event {
                     Ok(Ok(event)) => piece(&event),

@@ -1,7 +1,6 @@
 //! What every endpoint works with.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -34,8 +33,8 @@ pub struct Service {
     pub required_header: Option<RequiredHeader>,
     /// When the daemon was started.
     pub started: Now,
-    /// Set as soon as the daemon is to stop.
-    pub draining: AtomicBool,
+    /// Cancelled as soon as the daemon is to stop: what has begun may end.
+    pub stopping: CancellationToken,
     /// The tasks of connections and live streams.
     pub tasks: TaskTracker,
     /// Cancelled when waiting requests must end.
@@ -52,7 +51,7 @@ impl Service {
 
     /// Whether the daemon is about to stop.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
     }
 }
 

@@ -217,7 +217,7 @@ fn said(reason: &str, detail: &str) -> String {
 /// Bad news is a warning.
 fn log(transition: &Transition, told: &Told) {
     let key_id = transition.key.as_str();
-    let reason = told.reason.as_deref().unwrap_or_default();
+    let reason = told.reason.as_deref();
     match &transition.change {
         Change::Cooling { .. }
         | Change::Dead { .. }
