@@ -143,15 +143,11 @@ fn duration(
 }
 
 fn quota(from: &mut Sources<'_>) -> QuotaSettings {
-    let adaptive = from.read("quota.adaptive", Value::switch);
-    if adaptive == Some(true) {
-        from.not_yet("quota.adaptive", "adaptive pacing is");
-    }
     QuotaSettings {
         delay_guard: duration(from, "quota.delay_guard", SECOND / 2, Duration::ZERO, MINUTE),
         default_tokens: from.read("quota.default_tokens", |v| v.whole(0..=LARGEST)).unwrap_or(0),
         reset_zone: from.read_map(&["quota", "reset_zone"], |_, value| value.zone()),
-        adaptive: adaptive.unwrap_or(true),
+        adaptive: from.read("quota.adaptive", Value::switch).unwrap_or(true),
         share: from.read("quota.share", Value::part).unwrap_or(1.0),
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! [`Window`]: super::window::Window
 
+use super::pace::Pace;
 use super::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
@@ -17,15 +18,18 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket of `capacity` requests, refilled `per_minute` times a minute.
-    pub(super) fn new(capacity: u64, per_minute: u64) -> Self {
+    /// A full bucket of `pace.burst` requests, refilled `per_minute` times a minute but for the
+    /// spacing.
+    pub(super) fn new(pace: Pace, per_minute: u64) -> Self {
         const MINUTE_NANOS: u64 = 60_000_000_000;
-        Self { interval: MINUTE_NANOS.div_ceil(per_minute), capacity, full_at: Instant::ZERO }
+        let spacing = u64::try_from(pace.spacing.as_nanos()).unwrap_or(u64::MAX);
+        let interval = MINUTE_NANOS.div_ceil(per_minute).saturating_add(spacing);
+        Self { interval, capacity: pace.burst, full_at: Instant::ZERO }
     }
 
     /// A bucket of another size that has lent out as much as this one.
-    pub(super) fn resized(self, capacity: u64, per_minute: u64) -> Self {
-        Self { full_at: self.full_at, ..Self::new(capacity, per_minute) }
+    pub(super) fn resized(self, pace: Pace, per_minute: u64) -> Self {
+        Self { full_at: self.full_at, ..Self::new(pace, per_minute) }
     }
 
     /// The earliest time from `now` on at which one request can be taken.
@@ -43,7 +47,13 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn bucket(burst: u64, per_minute: u64) -> Bucket {
+        Bucket::new(Pace { burst, spacing: Duration::ZERO }, per_minute)
+    }
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -51,7 +61,7 @@ mod tests {
 
     #[test]
     fn lets_exactly_its_capacity_through_at_once_and_then_paces() {
-        let mut bucket = Bucket::new(5, 15);
+        let mut bucket = bucket(5, 15);
         for _ in 0..5 {
             assert_eq!(bucket.free_at(at(1000)), at(1000));
             bucket.take(at(1000));
@@ -61,7 +71,7 @@ mod tests {
 
     #[test]
     fn is_full_again_after_idling() {
-        let mut bucket = Bucket::new(2, 60);
+        let mut bucket = bucket(2, 60);
         bucket.take(at(0));
         bucket.take(at(0));
         assert_eq!(bucket.free_at(at(0)), at(1000));
@@ -71,7 +81,7 @@ mod tests {
 
     #[test]
     fn survives_the_largest_rates() {
-        let mut bucket = Bucket::new(u64::MAX, u64::MAX);
+        let mut bucket = bucket(u64::MAX, u64::MAX);
         bucket.take(Instant::from_nanos(u64::MAX - 1));
         assert!(bucket.free_at(at(0)) <= Instant::from_nanos(1));
     }

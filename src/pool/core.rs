@@ -51,7 +51,13 @@ impl Pool {
         let none = PoolSettings::default();
         Self {
             rules: Rules::of(&none),
-            stock: Stock { keys: Vec::new(), groups: Vec::new(), by_id: HashMap::new(), calendar },
+            stock: Stock {
+                keys: Vec::new(),
+                groups: Vec::new(),
+                providers: Vec::new(),
+                by_id: HashMap::new(),
+                calendar,
+            },
             views: HashMap::new(),
             leases: LeaseBook::new(epoch),
             line: Line::default(),
@@ -95,6 +101,9 @@ impl Pool {
             if self.stock[lease.group].release(seq) {
                 self.ease(lease.group);
             }
+            if self.stock.breaker_of(lease.key).released(seq) {
+                self.ease_provider(lease.key);
+            }
             self.stock.roll_record(lease.key, now).expired(lease.model.as_ref());
             self.changed(lease.key, Change::LeaseExpired { lease: self.leases.id(seq) }, now);
         }
@@ -119,6 +128,18 @@ impl Pool {
         for view in self.views.values_mut() {
             for &key in &self.stock[group].members {
                 view.ease(key);
+            }
+        }
+    }
+
+    /// Every key of the provider of `key` may be free earlier than thought.
+    pub(super) fn ease_provider(&mut self, key: KeyIdx) {
+        let provider = self.stock[key].provider;
+        for idx in self.stock.by_id.values() {
+            if self.stock[*idx].provider == provider {
+                for view in self.views.values_mut() {
+                    view.ease(*idx);
+                }
             }
         }
     }
@@ -178,7 +199,7 @@ impl Pool {
         self.advance(now);
         let Some(&idx) = self.stock.by_id.get(key) else { return false };
         let group = self.stock[idx].group;
-        self.stock[group].cooldown.clear();
+        self.stock[group].clear();
         self.stock[idx].refused_models.clear();
         self.revive(idx, "cleared by an administrator", now);
         self.ease(group);

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::cooldown::Cooldown;
 use super::key::KeyIdx;
 use super::lease::LeaseSeq;
-use super::outcome::LimitKind;
+use super::outcome::{LearnedLimit, LimitKind};
+use super::pace::{Pace, Pacing};
 use super::quota::{Quota, Reservation};
 use super::settings::{KeyId, KeySettings, Limits};
 use super::time::{Calendar, Instant, Now};
 
 /// The place of a group in the pool's list.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct GroupIdx(pub(super) u32);
 
 /// What makes two keys share limits.
@@ -50,6 +53,8 @@ pub enum WaitsFor {
     Cooldown,
     /// The trial of a half-open group.
     Trial,
+    /// The end of a failure of the provider.
+    Provider,
     /// The time after which a key may be tried again for a model it was refused for.
     Model,
 }
@@ -74,6 +79,9 @@ pub(super) struct Group {
     max_concurrent: Option<u64>,
     limits: Limits,
     warned: Warned,
+    pacing: Pacing,
+    /// Limits as the provider itself names them.
+    learnt_limits: BTreeMap<LimitKind, u64>,
 }
 
 /// When the use of each limit last crossed the warning threshold.
@@ -95,12 +103,14 @@ impl Group {
             max_concurrent: key.limits.max_concurrent.map(Into::into),
             limits: key.limits,
             warned: Warned::default(),
+            pacing: Pacing::default(),
+            learnt_limits: BTreeMap::new(),
         }
     }
 
     /// Takes other limits; what was used stays used.
     pub(super) fn resize(&mut self, key: &KeySettings, guard: Duration) {
-        self.quota.resize(&key.limits, &key.reset_zone, guard);
+        self.quota.resize(&key.limits, self.pacing.learnt(), &key.reset_zone, guard);
         self.max_concurrent = key.limits.max_concurrent.map(Into::into);
         self.limits = key.limits;
     }
@@ -198,6 +208,54 @@ impl Group {
         self.cooldown.ended(seq);
         self.open.remove(&seq);
         was_trial || was_full
+    }
+
+    /// A refusal that the counters did not expect: the group goes slower.
+    pub(super) fn slow_down(&mut self, now: Instant) {
+        if let Some(burst) = self.limits.burst() {
+            self.pacing.refused(burst, now);
+            self.quota.repace(&self.limits, self.pacing.learnt());
+        }
+    }
+
+    /// A success: the group may go faster. Says whether it does.
+    pub(super) fn speed_up(&mut self, now: Instant) -> bool {
+        let faster = self.limits.burst().is_some_and(|burst| self.pacing.succeeded(burst, now));
+        if faster {
+            self.quota.repace(&self.limits, self.pacing.learnt());
+        }
+        faster
+    }
+
+    /// The pace the group has learnt.
+    pub(super) fn learnt_pace(&self) -> Option<Pace> {
+        self.pacing.learnt()
+    }
+
+    /// Takes note of a limit that the provider names; the configured one, if that is higher and
+    /// this is news.
+    pub(super) fn learn(&mut self, learnt: LearnedLimit) -> Option<u64> {
+        let configured = match learnt.kind {
+            LimitKind::Rpm => self.limits.rpm,
+            LimitKind::Tpm => self.limits.tpm,
+            LimitKind::Rpd => self.limits.rpd,
+            LimitKind::Concurrency => self.limits.max_concurrent,
+        };
+        let known = self.learnt_limits.insert(learnt.kind, learnt.value);
+        let configured = configured.map_or(u64::MAX, std::num::NonZeroU64::get);
+        (learnt.value < configured && known != Some(learnt.value)).then_some(configured)
+    }
+
+    /// The limit as the provider names it, where it has.
+    pub(super) fn learnt_limit(&self, kind: LimitKind) -> Option<u64> {
+        self.learnt_limits.get(&kind).copied()
+    }
+
+    /// Forgets every failure and what was learnt from it.
+    pub(super) fn clear(&mut self) {
+        self.cooldown.clear();
+        self.pacing.clear();
+        self.quota.repace(&self.limits, None);
     }
 
     /// Adds the uses of `other`, whose keys have moved here.

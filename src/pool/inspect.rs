@@ -7,9 +7,11 @@ use super::group::{Leases, WaitsFor};
 use super::key::{KeyIdx, Unusable};
 use super::lease::{LeaseGone, LeaseId};
 use super::outcome::LimitKind;
+use super::pace::Pace;
 use super::record::Record;
 use super::refusal::NoUse;
 use super::settings::{KeyId, KeySettings, Strategy};
+use super::stock::ProviderHealth;
 use super::time::{Instant, Now, WallTime};
 
 /// The state of a key.
@@ -76,12 +78,23 @@ pub struct KeyView<'a> {
     pub half_open: bool,
     /// How many strikes count against its group.
     pub backoff_level: u32,
+    /// The pace its group has learnt, where that is not the configured one.
+    pub pace: Option<Pace>,
     /// Its group's limits.
     pub quota: Vec<LimitView>,
     /// Its group's open leases.
     pub in_flight: usize,
     /// What came of its uses.
     pub record: &'a Record,
+}
+
+/// A provider as it is now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProviderView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// If its breaker is open: until when, or since when it is being tried again.
+    pub down_until: Option<WallTime>,
 }
 
 /// A limit as it is now.
@@ -91,6 +104,8 @@ pub struct LimitView {
     pub kind: LimitKind,
     /// How much there is.
     pub limit: u64,
+    /// How much there is by the provider's own word, where it has named it.
+    pub provider_limit: Option<u64>,
     /// How much of it is used.
     pub used: u64,
     /// When the next unit comes back; absent if nothing is used, or if nobody knows.
@@ -123,6 +138,15 @@ impl Pool {
         self.stock.roll_record(idx, now);
         let state = self.state(idx, now);
         Some(self.view(idx, state, now))
+    }
+
+    /// Every provider, and whether it works.
+    pub fn providers(&self, now: Now) -> Vec<ProviderView> {
+        let view = |provider: &ProviderHealth| ProviderView {
+            name: provider.name.clone(),
+            down_until: provider.breaker.open_until().map(|until| now.wall_at(until)),
+        };
+        self.stock.providers.iter().map(view).collect()
     }
 
     /// The key that was granted last.
@@ -208,6 +232,7 @@ impl Pool {
             state,
             half_open: group.cooldown.is_half_open(now.at),
             backoff_level: group.cooldown.level(),
+            pace: group.learnt_pace(),
             quota: group.limit_views(now),
             in_flight: group.in_flight(),
             record: &holder.record,
@@ -224,6 +249,7 @@ impl super::group::Group {
         let minute = windows.map(|(kind, window)| LimitView {
             kind,
             limit: window.limit(),
+            provider_limit: self.learnt_limit(kind),
             used: window.used(now.at),
             resets_at: window.resets_at(now.at).map(wall),
         });
@@ -231,12 +257,14 @@ impl super::group::Group {
         let day = day.limit().map(|limit| LimitView {
             kind: LimitKind::Rpd,
             limit,
+            provider_limit: self.learnt_limit(LimitKind::Rpd),
             used: day.used(),
             resets_at: Some(day.ends()),
         });
         let flight = self.limits().max_concurrent.map(|limit| LimitView {
             kind: LimitKind::Concurrency,
             limit: limit.get(),
+            provider_limit: self.learnt_limit(LimitKind::Concurrency),
             used: self.in_flight() as u64,
             resets_at: None,
         });

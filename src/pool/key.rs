@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::affinity;
+use super::breaker::ProviderIdx;
 use super::group::GroupIdx;
 use super::lease::LeaseSeq;
 use super::record::Record;
@@ -11,13 +14,14 @@ use super::settings::KeySettings;
 use super::time::Instant;
 
 /// The place of a key in the pool's list.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct KeyIdx(pub(super) u32);
 
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) settings: KeySettings,
     pub(super) group: GroupIdx,
+    pub(super) provider: ProviderIdx,
     /// False once the configuration has dropped it; it stays while leases name it.
     pub(super) configured: bool,
     /// Its part of the rendezvous rank.
@@ -49,11 +53,12 @@ pub enum Unusable {
 pub(super) const NOT_LOOKED_UP: &str = "not looked up yet";
 
 impl Key {
-    pub(super) fn new(settings: KeySettings, group: GroupIdx) -> Self {
+    pub(super) fn new(settings: KeySettings, group: GroupIdx, provider: ProviderIdx) -> Self {
         Self {
             affinity: affinity::hash(settings.id.as_str()),
             settings,
             group,
+            provider,
             configured: true,
             missing_secret: Some(NOT_LOOKED_UP.into()),
             dead: None,

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::group::GroupIdx;
 use super::key::KeyIdx;
 use super::quota::Reservation;
@@ -14,7 +16,7 @@ use super::request::Ask;
 use super::time::Instant;
 
 /// The number of a lease within one life of the pool.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct LeaseSeq(u64);
 
 impl LeaseSeq {

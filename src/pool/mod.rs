@@ -3,7 +3,7 @@
 //!
 //! [`Pool`] is the only door. Inside, from the ground up: `time`, `settings` and `outcome`
 //! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
-//! `cooldown` keeps failures; `group` is a quota group, `key` a key, `stock` all of them; `view`
+//! `cooldown` keeps failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a key, `stock` all of them; `view`
 //! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
 //! key and who waits for one; `select`, `waiting`, `report`, `reconfigure` and `inspect` are the
 //! calls.
@@ -30,6 +30,8 @@ mod window;
 mod bucket;
 mod day;
 mod cooldown;
+mod pace;
+mod breaker;
 mod record;
 
 mod lease;
@@ -46,11 +48,12 @@ mod time;
 pub use self::core::Pool;
 pub use cooldown::CoolingReason;
 pub use group::WaitsFor;
-pub use inspect::{KeyState, KeyView, LimitView};
+pub use inspect::{KeyState, KeyView, LimitView, ProviderView};
 pub use key::Unusable;
 pub use lease::{LeaseGone, LeaseId, LeaseSeq};
 pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
+pub use pace::Pace;
 pub use reconfigure::KeyChanges;
 pub use record::{LastError, ModelRecord, Record, Tally};
 pub use refusal::{NoUse, Refusal};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bucket::Bucket;
 use super::day::DayCount;
 use super::outcome::LimitKind;
+use super::pace::Pace;
 use super::settings::Limits;
 use super::time::{Calendar, Instant, Now, ResetZone};
 use super::window::{ChargeId, Window};
@@ -47,7 +48,7 @@ impl Quota {
         Self {
             guard,
             requests: limits.rpm.map(|rpm| window(rpm.get())),
-            burst: shaper(limits).map(|(capacity, rpm)| Bucket::new(capacity, rpm)),
+            burst: shaper(limits, None).map(|(pace, rpm)| Bucket::new(pace, rpm)),
             tokens: limits.tpm.map(|tpm| window(tpm.get())),
             tokens_made: 0,
             day: DayCount::new(limits.rpd.map(std::num::NonZeroU64::get), zone.clone()),
@@ -57,17 +58,28 @@ impl Quota {
 
     /// Takes other limits; what was used stays used. A limit that was not there before starts used
     /// up if there were uses that it did not count.
-    pub(super) fn resize(&mut self, limits: &Limits, zone: &ResetZone, guard: Duration) {
+    pub(super) fn resize(
+        &mut self,
+        limits: &Limits,
+        learnt: Option<Pace>,
+        zone: &ResetZone,
+        guard: Duration,
+    ) {
         let span = MINUTE + guard;
         self.guard = guard;
         resize_window(&mut self.requests, limits.rpm.map(Into::into), span, self.last_use);
         self.tokens_made += u32::from(self.tokens.is_none());
         resize_window(&mut self.tokens, limits.tpm.map(Into::into), span, self.last_use);
-        self.burst = shaper(limits).map(|(capacity, rpm)| match self.burst {
-            Some(bucket) => bucket.resized(capacity, rpm),
-            None => Bucket::new(capacity, rpm),
-        });
+        self.repace(limits, learnt);
         self.day.resize(limits.rpd.map(Into::into), zone);
+    }
+
+    /// Takes the pace that was learnt, or the configured one.
+    pub(super) fn repace(&mut self, limits: &Limits, learnt: Option<Pace>) {
+        self.burst = shaper(limits, learnt).map(|(pace, rpm)| match self.burst {
+            Some(bucket) => bucket.resized(pace, rpm),
+            None => Bucket::new(pace, rpm),
+        });
     }
 
     /// Forgets what is over. Every other method expects this to have been called with its `now`.
@@ -168,11 +180,13 @@ impl Quota {
     }
 }
 
-/// The shaper's capacity and rate, if it can ever be the tighter bound: a burst of the whole
-/// minute's requests is what the window allows anyway.
-fn shaper(limits: &Limits) -> Option<(u64, u64)> {
-    let (burst, rpm) = (limits.burst_capacity?.get(), limits.rpm?.get());
-    (burst < rpm).then_some((burst, rpm))
+/// The shaper's pace and rate, if it can ever be the tighter bound: a burst of the whole minute's
+/// requests is what the window allows anyway.
+fn shaper(limits: &Limits, learnt: Option<Pace>) -> Option<(Pace, u64)> {
+    let (burst, rpm) = (limits.burst()?, limits.rpm?.get());
+    let pace = learnt.unwrap_or(Pace { burst, spacing: Duration::ZERO });
+    let pace = Pace { burst: pace.burst.min(burst), ..pace };
+    (pace.burst < rpm || !pace.spacing.is_zero()).then_some((pace, rpm))
 }
 
 fn resize_window(

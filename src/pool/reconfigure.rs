@@ -44,7 +44,8 @@ impl Pool {
             let place = index(keys.len());
             let old_idx = self.stock.by_id.get(&entry.id).copied();
             let old = old_idx.and_then(|idx| old_keys[idx.0 as usize].take());
-            let mut key = Key::new(entry, group);
+            let provider = self.stock.provider(&entry.provider);
+            let mut key = Key::new(entry, group, provider);
             if let (Some(old_idx), Some(old)) = (old_idx, old) {
                 moved.insert(old_idx, place);
                 groups.move_uses(old.group, group, now, &*self.stock.calendar);
@@ -84,6 +85,9 @@ impl Pool {
         self.recoveries =
             recoveries.filter_map(|(at, group)| Some((at, *kept.moved.get(&group)?))).collect();
 
+        for provider in &mut self.stock.providers {
+            provider.breaker.regroup(|group| kept.moved.get(&group).copied());
+        }
         self.views.clear();
         self.keys_lost = true;
         self.serve_line(now);

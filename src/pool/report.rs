@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::breaker::BreakerChange;
 use super::cooldown::CoolingReason;
 use super::core::Pool;
 use super::group::GroupIdx;
@@ -104,6 +105,7 @@ impl Pool {
         }
         self.settle(&lease, report, now);
         self.blame(seq, &lease, report, now);
+        self.tell_the_breaker(seq, &lease, report, now);
         self.serve_line(now);
 
         let mut tried = (*lease.ask).clone();
@@ -158,6 +160,9 @@ impl Pool {
     }
 
     fn succeeded(&mut self, seq: LeaseSeq, lease: &OpenLease, now: Now) {
+        if self.rules.adaptive && self.stock[lease.group].speed_up(now.at) {
+            self.ease(lease.group);
+        }
         if self.stock[lease.group].cooldown.succeeded(seq, now.at) {
             self.ease(lease.group);
             let keys = self.stock.ids_in(lease.group);
@@ -175,6 +180,7 @@ impl Pool {
     ) {
         let group = lease.group;
         let backoff = self.rules.backoff;
+        self.learn(lease, limit, now);
         match limit.spent {
             Spent::Unknown | Spent::Minute => self.strike(seq, lease, limit, report, now),
             Spent::Day => {
@@ -220,9 +226,40 @@ impl Pool {
     ) {
         let next = self.leases.next();
         let backoff = self.rules.backoff;
+        if self.rules.adaptive && !self.stock[lease.group].cooldown.is_of_the_wave(seq) {
+            self.stock[lease.group].slow_down(now.at);
+        }
         let cooldown = &mut self.stock[lease.group].cooldown;
         if cooldown.strike(seq, next, limit.retry_after, backoff, now.at) {
             self.cooling(lease.group, lease.key, report, now);
+        }
+    }
+
+    /// Takes note of the true limit, where the provider names it.
+    fn learn(&mut self, lease: &OpenLease, limit: RateLimit, now: Now) {
+        let Some(learnt) = limit.limit else { return };
+        if let Some(configured) = self.stock[lease.group].learn(learnt) {
+            self.changed(lease.key, Change::LimitLearnt { learnt, configured }, now);
+        }
+    }
+
+    /// Lets the outcome open or close the breaker of the provider.
+    fn tell_the_breaker(&mut self, seq: LeaseSeq, lease: &OpenLease, report: &Report, now: Now) {
+        let groups = self.stock.groups_of_provider(lease.key);
+        let breaker = self.stock.breaker_of(lease.key);
+        let was_open = breaker.open_until().is_some();
+        let change = breaker.reported(seq, lease.group, groups, report.outcome, now.at);
+        match change {
+            Some(BreakerChange::Opened { until }) => {
+                let until = now.wall_at(until);
+                let detail = report.detail.clone();
+                self.changed(lease.key, Change::ProviderDown { until, detail }, now);
+            }
+            Some(BreakerChange::Closed) => self.changed(lease.key, Change::ProviderUp, now),
+            None => {}
+        }
+        if was_open {
+            self.ease_provider(lease.key);
         }
     }
 

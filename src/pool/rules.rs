@@ -16,6 +16,7 @@ pub(super) struct Rules {
     pub(super) default_tokens: u64,
     pub(super) backoff: Backoff,
     pub(super) lease_ttl: Duration,
+    pub(super) adaptive: bool,
 }
 
 impl Rules {
@@ -28,6 +29,7 @@ impl Rules {
             default_tokens: settings.default_tokens,
             backoff: Backoff { first: settings.cooldown_first, max: settings.cooldown_max },
             lease_ttl: settings.lease_ttl,
+            adaptive: settings.adaptive,
         }
     }
 

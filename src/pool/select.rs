@@ -109,6 +109,7 @@ impl Pool {
         let group = self.stock[key].group;
         let seq = self.leases.next();
         let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
+        self.stock.breaker_of(key).granted(seq, expires, now.at);
         let model = model.or_else(|| self.stock[key].settings.models.first().cloned());
         self.leases.open(OpenLease {
             key,

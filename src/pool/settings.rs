@@ -30,6 +30,8 @@ pub struct PoolSettings {
     pub cooldown_max: Duration,
     /// How long a lease may stay unreported.
     pub lease_ttl: Duration,
+    /// Whether refusals that were not expected pace a group.
+    pub adaptive: bool,
 }
 
 impl Default for PoolSettings {
@@ -44,6 +46,7 @@ impl Default for PoolSettings {
             cooldown_first: Duration::from_secs(30),
             cooldown_max: Duration::from_hours(1),
             lease_ttl: Duration::from_mins(10),
+            adaptive: true,
         }
     }
 }
@@ -90,6 +93,14 @@ pub struct Limits {
     pub max_concurrent: Option<NonZeroU64>,
     /// Most requests at once after idling; `rpm` if absent.
     pub burst_capacity: Option<NonZeroU64>,
+}
+
+impl Limits {
+    /// Most requests at once, where requests a minute are limited.
+    pub fn burst(&self) -> Option<u64> {
+        let rpm = self.rpm?;
+        Some(self.burst_capacity.unwrap_or(rpm).min(rpm).get())
+    }
 }
 
 /// How one of several equal keys is chosen.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
 use super::record::Record;
@@ -11,10 +12,18 @@ use super::settings::KeyId;
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
 
+/// A provider and whether it works.
+#[derive(Clone, Debug)]
+pub(super) struct ProviderHealth {
+    pub(super) name: Arc<str>,
+    pub(super) breaker: Breaker,
+}
+
 #[derive(Debug)]
 pub(super) struct Stock {
     pub(super) keys: Vec<Key>,
     pub(super) groups: Vec<Group>,
+    pub(super) providers: Vec<ProviderHealth>,
     pub(super) by_id: HashMap<KeyId, KeyIdx>,
     pub(super) calendar: Arc<dyn Calendar>,
 }
@@ -74,8 +83,42 @@ impl Stock {
             return (Instant::NEVER, None);
         }
         let model_free = key.model_free_at(seat.model.as_ref(), now.at);
-        let free = self.group_of(seat.key, now).free_at(tokens, leases, now);
-        if model_free > free.0 { (model_free, Some(WaitsFor::Model)) } else { free }
+        let provider = &self.providers[key.provider.0 as usize];
+        let provider_free = provider.breaker.closed_at(leases, now.at);
+        let mut free = self.group_of(seat.key, now).free_at(tokens, leases, now);
+        if model_free > free.0 {
+            free = (model_free, Some(WaitsFor::Model));
+        }
+        match provider_free {
+            Some(at) if at > free.0 => (at, Some(WaitsFor::Provider)),
+            _ => free,
+        }
+    }
+
+    /// The place of the provider called `name`, which gets one if it has none.
+    pub(super) fn provider(&mut self, name: &Arc<str>) -> ProviderIdx {
+        let known = self.providers.iter().position(|provider| provider.name == *name);
+        let place = known.unwrap_or_else(|| {
+            let breaker = Breaker::default();
+            self.providers.push(ProviderHealth { name: name.clone(), breaker });
+            self.providers.len() - 1
+        });
+        ProviderIdx(u32::try_from(place).expect("fewer than 2^32 providers"))
+    }
+
+    /// The breaker of the provider of `key`.
+    pub(super) fn breaker_of(&mut self, key: KeyIdx) -> &mut Breaker {
+        let provider = self[key].provider;
+        &mut self.providers[provider.0 as usize].breaker
+    }
+
+    /// How many groups have keys of the same provider as `key`.
+    pub(super) fn groups_of_provider(&self, key: KeyIdx) -> usize {
+        let provider = self[key].provider;
+        let of_provider = |group: &&Group| {
+            group.members.first().is_some_and(|member| self[*member].provider == provider)
+        };
+        self.groups.iter().filter(of_provider).count()
     }
 
     /// The record of a key, up to date.

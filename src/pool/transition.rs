@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cooldown::CoolingReason;
 use super::lease::LeaseId;
-use super::outcome::{LimitKind, Outcome};
+use super::outcome::{LearnedLimit, LimitKind, Outcome};
 use super::settings::KeyId;
 use super::time::WallTime;
 
@@ -91,6 +91,22 @@ pub enum Change {
         /// How much there is.
         of: u64,
     },
+    /// The provider names a limit below the configured one.
+    LimitLearnt {
+        /// The provider's limit.
+        learnt: LearnedLimit,
+        /// The configured limit; the largest number if there is none.
+        configured: u64,
+    },
+    /// Its provider fails for several groups alike: nothing is sent to it for a while.
+    ProviderDown {
+        /// When a trial is made.
+        until: WallTime,
+        /// What the provider said last, in machine-readable words.
+        detail: Arc<str>,
+    },
+    /// Its provider answers again.
+    ProviderUp,
     /// A lease was never reported.
     LeaseExpired {
         /// The lease.
@@ -112,6 +128,9 @@ impl Change {
             Self::SecretFound => "secret_found",
             Self::Rotated { .. } => "rotated",
             Self::QuotaWarning { .. } => "quota_warning",
+            Self::LimitLearnt { .. } => "limit_learnt",
+            Self::ProviderDown { .. } => "provider_down",
+            Self::ProviderUp => "provider_up",
             Self::LeaseExpired { .. } => "lease_expired",
         }
     }

@@ -30,6 +30,7 @@ struct Key {
     until: Option<String>,
     half_open: bool,
     backoff_level: u32,
+    pace: Option<Pace>,
     quota: BTreeMap<&'static str, Limit>,
     in_flight: usize,
     grants: u64,
@@ -41,9 +42,18 @@ struct Key {
     consecutive_failures: u64,
 }
 
+/// A pace that was learnt from refusals.
+#[derive(Serialize)]
+struct Pace {
+    burst: u64,
+    spacing_ms: u64,
+}
+
 #[derive(Serialize)]
 struct Limit {
     limit: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_limit: Option<u64>,
     used: u64,
     remaining: u64,
     resets_at: Option<String>,
@@ -75,6 +85,7 @@ fn key(view: &KeyView<'_>) -> Key {
     let record = view.record;
     let limit = |limit: &LimitView| Limit {
         limit: limit.limit,
+        provider_limit: limit.provider_limit,
         used: limit.used,
         remaining: limit.remaining(),
         resets_at: limit.resets_at.map(rfc3339),
@@ -92,6 +103,10 @@ fn key(view: &KeyView<'_>) -> Key {
         until: view.state.until().map(rfc3339),
         half_open: view.half_open,
         backoff_level: view.backoff_level,
+        pace: view.pace.map(|pace| Pace {
+            burst: pace.burst,
+            spacing_ms: u64::try_from(pace.spacing.as_millis()).unwrap_or(u64::MAX),
+        }),
         quota: view.quota.iter().map(|view| (view.kind.name(), limit(view))).collect(),
         in_flight: view.in_flight,
         grants: record.total.grants,

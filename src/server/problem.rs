@@ -155,6 +155,18 @@ impl Problem {
     /// Why the pool gives no key.
     pub(super) fn refusal(refusal: &Refusal, now: Now) -> Self {
         match refusal {
+            Refusal::Exhausted { free_at, waits_for: Some(WaitsFor::Provider), .. } => {
+                let after = free_at.since(now.at);
+                let detail = format!(
+                    "the provider fails for several keys alike; the next trial is in {:.1} s",
+                    after.as_secs_f64()
+                );
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let title = "The provider is unavailable";
+                Self::new(status, "provider_unavailable", title, detail)
+                    .retry_after(after)
+                    .with("resets_at", rfc3339(now.wall_at(*free_at)))
+            }
             Refusal::Exhausted { free_at, waits_for, waiting } => {
                 let after = free_at.since(now.at);
                 let reason = waits_for.map_or("turn", waiting_for);
@@ -240,6 +252,7 @@ pub(super) fn waiting_for(waits_for: WaitsFor) -> &'static str {
         WaitsFor::Limit(limit) => limit.name(),
         WaitsFor::Cooldown => "cooldown",
         WaitsFor::Trial => "trial",
+        WaitsFor::Provider => "provider",
         WaitsFor::Model => "model_refused",
     }
 }

@@ -20,6 +20,7 @@ struct Status {
     keys: BTreeMap<&'static str, usize>,
     capacity: Capacity,
     waiting: usize,
+    providers: BTreeMap<String, Provider>,
     configuration: Loaded,
     shared_quota: Part,
     state_file: Part,
@@ -40,6 +41,13 @@ struct Rotation {
 struct Capacity {
     rpm: Option<u64>,
     models: BTreeMap<String, Option<u64>>,
+}
+
+/// Whether a provider works.
+#[derive(Serialize)]
+struct Provider {
+    breaker_open: bool,
+    until: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +72,7 @@ struct Glance {
     keys: BTreeMap<&'static str, usize>,
     capacity: Capacity,
     waiting: usize,
+    providers: BTreeMap<String, Provider>,
     usable: bool,
 }
 
@@ -80,6 +89,7 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         keys: glance.keys,
         capacity: glance.capacity,
         waiting: glance.waiting,
+        providers: glance.providers,
         configuration: loaded(&configured),
         shared_quota: Part { on: false },
         state_file: Part { on: false },
@@ -106,6 +116,10 @@ fn glance(pool: &mut Pool, now: Now) -> Glance {
     for key in pool.keys(now) {
         *keys.entry(key.state.name()).or_default() += 1;
     }
+    let providers = pool.providers(now).into_iter().map(|provider| {
+        let until = provider.down_until.map(rfc3339);
+        (provider.name.to_string(), Provider { breaker_open: until.is_some(), until })
+    });
     let models = pool.models_offered();
     let models = models.iter().map(|model| (model.to_string(), pool.capacity(Some(model))));
     Glance {
@@ -114,6 +128,7 @@ fn glance(pool: &mut Pool, now: Now) -> Glance {
         keys,
         capacity: Capacity { rpm: pool.capacity(None), models: models.collect() },
         waiting: pool.waiting().0,
+        providers: providers.collect(),
         usable: pool.usable().is_ok(),
     }
 }

@@ -193,6 +193,31 @@ fn tell(transition: &Transition) -> Told {
             reason: Some(limit.name().to_owned()),
             ..Told::default()
         },
+        Change::LimitLearnt { learnt, configured } => Told {
+            message: format!(
+                "{key}: the provider names a limit of {} {}; {} is configured",
+                learnt.value,
+                learnt.kind.name(),
+                if *configured == u64::MAX { "none".to_owned() } else { configured.to_string() }
+            ),
+            reason: Some(learnt.kind.name().to_owned()),
+            ..Told::default()
+        },
+        Change::ProviderDown { until, detail } => Told {
+            message: format!(
+                "the provider {} fails for several keys alike; nothing is sent to it until {}: {}",
+                transition.provider,
+                rfc3339(*until),
+                said("last answer", detail)
+            ),
+            reason: Some(detail.to_string()),
+            until: Some(*until),
+            ..Told::default()
+        },
+        Change::ProviderUp => Told {
+            message: format!("the provider {} answers again", transition.provider),
+            ..Told::default()
+        },
         Change::LeaseExpired { lease } => Told {
             message: format!("lease {lease} of {key} was never reported"),
             reason: Some(lease.to_string()),
@@ -224,11 +249,14 @@ fn log(transition: &Transition, told: &Told) {
         | Change::ModelRefused { .. }
         | Change::SecretMissing { .. }
         | Change::QuotaWarning { .. }
+        | Change::LimitLearnt { .. }
+        | Change::ProviderDown { .. }
         | Change::LeaseExpired { .. } => warn!(key_id, reason, "{}", told.message),
         Change::HalfOpen { .. }
         | Change::Recovered { .. }
         | Change::Revived { .. }
         | Change::SecretFound
+        | Change::ProviderUp
         | Change::Rotated { .. } => info!(key_id, reason, "{}", told.message),
     }
 }

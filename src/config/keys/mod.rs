@@ -125,6 +125,7 @@ fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSou
         cooldown_first: settings.cooldown.first,
         cooldown_max: settings.cooldown.max,
         lease_ttl: settings.lease_ttl,
+        adaptive: settings.quota.adaptive,
     };
     let health_check_interval = read.health_check_interval;
     Keys { pool, secrets, health_check_interval, rotation, source, warnings: Vec::new() }

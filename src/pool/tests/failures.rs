@@ -267,3 +267,126 @@ fn says_whether_another_key_could_help() {
     let lease = alone.lease(any());
     assert!(!alone.report(&lease, limited()).retry, "there is no other key");
 }
+
+#[test]
+fn several_groups_that_fail_alike_open_the_breaker_and_no_key_is_blamed() {
+    let mut game = Game::of((1..=8).map(|n| key(&format!("k{n}"))));
+    let mut failed = Vec::new();
+    for n in 1..=8 {
+        let others = (1..=8).filter(|other| *other != n).map(|n| id(&format!("k{n}"))).collect();
+        failed.push(game.lease(SelectRequest { exclude: others, ..any() }));
+    }
+    for lease in &failed {
+        game.report(lease, Outcome::ServerError);
+    }
+    assert_eq!(game.changes(), ["provider_down"]);
+    assert_eq!(game.waits_for(any()), WaitsFor::Provider);
+    assert_eq!(game.told_to_wait(any()), seconds(5));
+    for n in 1..=8 {
+        assert_eq!(game.state(&format!("k{n}")), "ready");
+    }
+}
+
+#[test]
+fn single_trials_find_out_when_a_provider_is_back() {
+    let mut game = Game::of((1..=4).map(|n| key(&format!("k{n}"))));
+    let leases: Vec<Lease> = (0..4).map(|_| game.lease(any())).collect();
+    for lease in &leases[..3] {
+        game.report(lease, Outcome::ServerError);
+    }
+    game.pass(seconds(5));
+    let trial = game.lease(any());
+    assert_eq!(game.drain(&any()), 0, "one trial at a time");
+    game.report(&trial, Outcome::Timeout);
+    assert_eq!(game.told_to_wait(any()), seconds(10), "it failed: twice as long");
+    game.pass(seconds(10));
+    let trial = game.lease(any());
+    game.report(&trial, Outcome::Cancelled);
+    let trial = game.lease(any());
+    game.report(&trial, Outcome::ClientError);
+    game.take_many(10);
+    assert_eq!(game.changes(), ["provider_down", "provider_down", "provider_up"]);
+}
+
+#[test]
+fn a_failing_provider_leaves_the_others_alone() {
+    let keys = |n: u32| key(&format!("g{n}"));
+    let mut game = Game::of((1..=3).map(keys).chain([key("o").provider("openai")]));
+    for lease in [0; 3].map(|_| game.lease(any())) {
+        game.report(&lease, Outcome::ServerError);
+    }
+    assert_eq!(game.take_many(3), ["o", "o", "o"]);
+}
+
+#[test]
+fn failures_of_one_group_among_many_open_nothing() {
+    let mut game = Game::of((1..=4).map(|n| key(&format!("k{n}"))));
+    let only_one = SelectRequest { exclude: vec![id("k2"), id("k3"), id("k4")], ..any() };
+    for _ in 0..20 {
+        let lease = game.lease(only_one.clone());
+        game.report(&lease, Outcome::ServerError);
+    }
+    game.take_many(4);
+}
+
+#[test]
+fn failures_far_apart_or_with_an_answer_between_open_nothing() {
+    let mut game = Game::of((1..=4).map(|n| key(&format!("k{n}"))));
+    for lease in (0..4).map(|_| game.lease(any())).collect::<Vec<_>>() {
+        game.report(&lease, Outcome::ServerError);
+        game.pass(seconds(10));
+    }
+    for n in 0..4 {
+        let lease = game.lease(any());
+        game.report(&lease, if n % 2 == 0 { Outcome::ServerError } else { limited() });
+    }
+    assert!(!game.changes().contains(&"provider_down"));
+}
+
+#[test]
+fn a_single_key_that_fails_again_and_again_opens_the_breaker_too() {
+    let mut game = Game::of([key("a")]);
+    for _ in 0..5 {
+        let lease = game.lease(any());
+        game.report(&lease, Outcome::ServerError);
+    }
+    assert_eq!(game.waits_for(any()), WaitsFor::Provider);
+}
+
+#[test]
+fn a_refusal_that_was_not_expected_halves_the_burst_of_the_group() {
+    let mut game = Game::of([key("a").rpm(60)]);
+    let lease = game.lease(any());
+    game.report(&lease, limited_for(seconds(1)));
+    game.pass(seconds(1));
+    let trial = game.lease(any());
+    game.report(&trial, Outcome::Success);
+    let pace = game.pool.key("a", game.now).unwrap().pace.unwrap();
+    assert_eq!((pace.burst, pace.spacing), (30, millis(0)));
+    assert_eq!(game.drain(&any()), 29);
+    assert_eq!(game.told_to_wait(any()), seconds(1));
+}
+
+#[test]
+fn learns_nothing_where_pacing_is_switched_off() {
+    let keys = vec![key("a").rpm(60)];
+    let mut game = Game::with(PoolSettings { keys, adaptive: false, ..PoolSettings::default() });
+    let lease = game.lease(any());
+    game.report(&lease, limited());
+    assert_eq!(game.pool.key("a", game.now).unwrap().pace, None);
+}
+
+#[test]
+fn shows_the_limit_that_the_provider_names_and_tells_once_if_it_is_lower() {
+    let mut game = Game::of([key("a").rpm(60)]);
+    let limit = Some(LearnedLimit { kind: LimitKind::Rpm, value: 15 });
+    for _ in 0..2 {
+        let lease = game.lease(any());
+        let outcome = RateLimit { retry_after: Some(seconds(1)), limit, ..RateLimit::default() };
+        game.report(&lease, Outcome::RateLimited(outcome));
+        game.pass(seconds(1));
+    }
+    assert_eq!(game.pool.key("a", game.now).unwrap().quota[0].provider_limit, Some(15));
+    let told = game.changes().into_iter().filter(|name| *name == "limit_learnt").count();
+    assert_eq!(told, 1);
+}

@@ -183,6 +183,7 @@ impl Model {
                 }
                 used
             }
+            Outcome::ClientError => used.or(Some(0)),
             Outcome::AuthFailed => {
                 // Of a key that has left nothing is remembered but its uses.
                 let present = self.keys.iter().any(|key| key.id == lease.lease.key_id);
@@ -193,7 +194,6 @@ impl Model {
             | Outcome::EgressRefused
             | Outcome::ServerError
             | Outcome::Timeout
-            | Outcome::ClientError
             | Outcome::Cancelled => used,
         };
         if let Some(used) = used.filter(|_| lease.has_tpm) {
@@ -224,7 +224,7 @@ fn steps() -> impl Generator<Value = Vec<Step>> {
         4 => Just(Outcome::Success),
         2 => (1_u64..90).prop_map(|delay| limited_for(seconds(delay))),
         1 => Just(Outcome::Cancelled),
-        1 => Just(Outcome::Timeout),
+        1 => Just(Outcome::ClientError),
         1 => Just(Outcome::AuthFailed),
     ];
     let report = (0_usize..8, outcome, prop::option::of(0_u64..120));
@@ -283,7 +283,9 @@ fn check_refusal(
 }
 
 fn play(steps: Vec<Step>, strategy: Strategy) {
-    let mut game = Game::with(PoolSettings { keys: keys(1), strategy, ..PoolSettings::default() });
+    let settings =
+        PoolSettings { keys: keys(1), strategy, adaptive: false, ..PoolSettings::default() };
+    let mut game = Game::with(settings);
     let mut model = Model {
         keys: keys(1),
         histories: BTreeMap::new(),
