@@ -62,7 +62,8 @@ pub async fn select(
     client: &Client,
     screen: &mut Screen<'_>,
 ) -> Result<(), ClientError> {
-    let answer = wait_for(args, client).await?;
+    let models = args.model.iter().map(String::as_str);
+    let answer = wait_for(args, client).await.map_err(|error| error.near(models))?;
     screen.show(&answer, |lease, _| variables(lease))
 }
 
