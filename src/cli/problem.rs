@@ -44,10 +44,13 @@ impl Problem {
             "no_such_key" => {
                 problem.known = names(&body["keys"]);
                 let keys = problem.known.join(", ");
-                problem.detail = format!("the keys are {keys}");
+                problem.detail = match keys.as_str() {
+                    "" => "the pool has no keys".to_owned(),
+                    keys => format!("the keys are {keys}"),
+                };
             }
             "no_usable_key" => {
-                problem.list(by_reason(items(&body["keys"])), names(&body["errors"]))
+                problem.list(by_reason(items(&body["keys"])), names(&body["errors"]));
             }
             _ => {}
         }

@@ -156,8 +156,11 @@ fn capacity(capacity: &Value) -> String {
         text += " requests a minute";
     }
     let models = capacity["models"].as_object().into_iter().flatten();
+    if models.clone().all(|(_, of)| of.is_null()) {
+        return text;
+    }
     let models: Vec<_> = models.map(|(model, of)| format!("{model} {}", rpm(of))).collect();
-    if models.is_empty() { text } else { format!("{text}: {}", models.join(", ")) }
+    format!("{text}: {}", models.join(", "))
 }
 
 /// Where the keys are from, and how old they are.
@@ -270,6 +273,7 @@ mod tests {
     #[test]
     fn without_limits_there_is_no_number() {
         assert_eq!(capacity(&json!({"rpm": null, "models": {}})), "no limit");
+        assert_eq!(capacity(&json!({"rpm": null, "models": {"a": null}})), "no limit");
         assert_eq!(
             capacity(&json!({"rpm": null, "models": {"a": 15, "b": null}})),
             "no limit: a 15, b no limit"
