@@ -8,7 +8,9 @@ use super::members::{items, words};
 use super::table::printable;
 use super::units::{counted, short};
 
-/// Shows what happened to the keys, the newest first; times are UTC.
+/// Show what has happened: rotations, cooldowns, dead keys
+///
+/// The newest is first; times are UTC.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EventsArgs {
     /// Show what happens from now on, as it happens: the newest last

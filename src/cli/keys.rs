@@ -9,7 +9,7 @@ use super::table::{Table, aligned, printable};
 use super::units::{count, counted};
 use crate::pool::{KeyId, WallTime};
 
-/// Shows every key with its state and what is used of its quota, or everything about one key.
+/// Show every key with its state and quota, or everything about one key
 #[derive(Clone, Debug, clap::Args)]
 pub struct KeysArgs {
     /// The key to show everything about

@@ -14,7 +14,7 @@ use super::table::printable;
 use super::units::relative;
 use crate::pool::WallTime;
 
-/// Tells the daemon what came of a lease: an outcome, or the provider's answer to judge by.
+/// Tell what came of a lease: an outcome, or the provider's answer to judge by
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("verdict").required(true).args(["outcome", "status"]))]
 pub struct ReportArgs {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::Screen;
 use super::client::{Answer, Client, ClientError};
 
-/// Leases a key and prints it as shell variables: `eval "$(keypool select --model M)"`.
+/// Get a key, as lines for a shell's eval
 ///
-/// Sets `LEASE_ID`, `KEY_ID`, `PROVIDER`, `MODEL`, `SECRET`, `HEADER_NAME`, `HEADER_VALUE` and
-/// `EXPIRES_AT`. Tell what came of it with `keypool report "$LEASE_ID" --status N`.
+/// eval "$(keypool select --model M)" sets LEASE_ID, KEY_ID, PROVIDER, MODEL, SECRET, HEADER_NAME,
+/// HEADER_VALUE and EXPIRES_AT. Tell what came of it with: keypool report "$LEASE_ID" --status N
 #[derive(Clone, Debug, Default, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub struct SelectArgs {

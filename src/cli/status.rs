@@ -11,8 +11,11 @@ use super::table::aligned;
 use super::units::{counted, span};
 use crate::pool::WallTime;
 
-/// Shows how the daemon is: whether it is ready, rotation and why, keys by state, capacity, the
-/// last reload with its errors.
+/// Show the daemon at a glance
+///
+/// Whether it is ready and why not, rotation on or off and why, keys by state, capacity in requests
+/// a minute (of keys that are neither dead nor without a secret), and the configuration with what
+/// is wrong in it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {}
 

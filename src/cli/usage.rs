@@ -7,11 +7,11 @@ use super::client::{Client, ClientError};
 use super::members::{items, models as names, number, percent, words};
 use super::table::Table;
 
-/// Shows what was used, by key and by model: since the start, and TODAY of the quota day.
+/// Show what each key and model has served
 ///
-/// FAILED counts every failure, 429 those of them that were a rate limit, EXPIRED the leases that
-/// were never reported. RPM USED is the share of the requests of the last minute. `--json` has the
-/// whole of today.
+/// Counts are since the start, TODAY has the grants of the quota day. FAILED counts every failure,
+/// 429 those of them that were a rate limit, EXPIRED the leases that were never reported. RPM USED
+/// is the share of the requests of the last minute. --json has the whole of today.
 #[derive(Clone, Debug, clap::Args)]
 pub struct UsageArgs {}
 
