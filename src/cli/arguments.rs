@@ -47,23 +47,18 @@ pub(super) struct Global {
     verbose: u8,
 }
 
+// A command without a comment here has its help text at its arguments.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the daemon
     Serve,
     /// Diagnose the configuration: is rotation on, and does every key have its secret?
     Check(CheckArgs),
-    /// Show the daemon at a glance
     Status(StatusArgs),
-    /// Show every key with its state and quota
     Keys(KeysArgs),
-    /// Show what each key and model has served
     Usage(UsageArgs),
-    /// Show what has happened: rotations, cooldowns, dead keys
     Events(EventsArgs),
-    /// Get a key, as lines for a shell's eval
     Select(SelectArgs),
-    /// Tell what came of a lease
     Report(ReportArgs),
     /// Turn a file of one key a line into keys.json entries and a private .env file
     Import(ImportArgs),

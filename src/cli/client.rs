@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 use super::event_stream::EventStream;
+use super::problem::Problem;
 
 /// How long the daemon may take to answer; it takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,7 +59,7 @@ pub enum ClientError {
     },
     /// The daemon refused.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// No answer came in time.
     #[error("the daemon at {} did not answer within {} s", .socket.display(), .waited.as_secs())]
     Silent {
@@ -86,30 +87,22 @@ pub enum ClientError {
     Output(io::Error),
 }
 
-/// An error as the daemon tells it (RFC 9457).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
-    /// The HTTP status.
-    pub status: u16,
-    /// The stable name, such as `exhausted`.
-    pub code: String,
-    /// What happened, in general.
-    pub title: String,
-    /// What happened this time.
-    pub detail: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.title.as_str(), self.detail.as_str()) {
-            ("", "") => write!(f, "the daemon answered {}", self.status),
-            (text, "") | ("", text) => f.write_str(text),
-            (title, detail) => write!(f, "{title}: {detail}"),
+impl ClientError {
+    /// Adds to a refusal the known name that is nearest to one of those `asked` for.
+    #[must_use]
+    pub(super) fn near<'a>(self, asked: impl IntoIterator<Item = &'a str>) -> Self {
+        match self {
+            Self::Refused(problem) => Self::Refused(Box::new(problem.near(asked))),
+            error @ (Self::NoDaemon(_)
+            | Self::Denied(_)
+            | Self::Connect { .. }
+            | Self::Silent { .. }
+            | Self::Garbled(_)
+            | Self::Input { .. }
+            | Self::Output(_)) => error,
         }
     }
-}
 
-impl ClientError {
     /// What the process exits with: 3 for an exhausted pool, 4 without a daemon, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -209,7 +202,7 @@ impl Client {
             if !response.status().is_success() {
                 let status = response.status().as_u16();
                 let body = self.text(response).await?;
-                return Err(ClientError::Refused(Problem::read(status, &body)));
+                return Err(ClientError::Refused(Box::new(Problem::read(status, &body))));
             }
             read(response).await
         });
@@ -246,14 +239,6 @@ impl Client {
     /// The socket.
     pub fn socket(&self) -> &Path {
         &self.socket
-    }
-}
-
-impl Problem {
-    fn read(status: u16, body: &str) -> Self {
-        let body: Value = serde_json::from_str(body).unwrap_or_default();
-        let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
-        Self { status, code: text("code"), title: text("title"), detail: text("detail") }
     }
 }
 
@@ -320,23 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_shows_its_title_and_detail() {
-        let daemon = Daemon::refusing(404, &problem("no_such_model", "No such model", "x; try y"));
-        let refused = error(&daemon);
-        assert_eq!(refused.to_string(), "No such model: x; try y");
-        assert_eq!(refused.exit_code(), 1);
-    }
-
-    #[test]
     fn an_exhausted_pool_has_its_own_exit_code() {
         let daemon = Daemon::refusing(429, &problem("exhausted", "Exhausted", "free in 12 s"));
         assert_eq!(error(&daemon).exit_code(), 3);
-    }
-
-    #[test]
-    fn an_error_that_is_no_problem_shows_its_status() {
-        let daemon = Daemon::refusing(502, "<html>");
-        assert_eq!(error(&daemon).to_string(), "the daemon answered 502");
     }
 
     #[test]

@@ -2,15 +2,18 @@
 
 use serde_json::Value;
 
+use super::Screen;
 use super::client::{Client, ClientError};
+use super::members::{items, words};
 use super::table::printable;
-use super::{Screen, fields};
-use crate::pool::WallTime;
+use super::units::{counted, short};
 
-/// Shows what happened to the keys, the newest first.
+/// Show what has happened: rotations, cooldowns, dead keys
+///
+/// The newest is first; times are UTC.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EventsArgs {
-    /// Show what happens from now on, as it happens
+    /// Show what happens from now on, as it happens: the newest last
     #[arg(long, short)]
     pub follow: bool,
     /// The most events to show
@@ -27,32 +30,33 @@ pub async fn events(
     if args.follow {
         let show = |data: &str| {
             let event = serde_json::from_str(data).ok().filter(|_| !screen.json);
-            let text = event.map(|event| line(&event, screen.now));
+            let text = event.map(|event| line(&event));
             screen.line(text.as_deref().unwrap_or(data))
         };
         return client.follow("/v1/events", show).await;
     }
     let answer = client.ask(&format!("/v1/events?limit={}", args.limit)).await?;
-    screen.show(&answer, |answer, now| {
-        let events = answer["events"].as_array().map_or(&[][..], Vec::as_slice);
-        if events.is_empty() {
-            return "no events yet".to_owned();
-        }
-        events.iter().map(|event| line(event, now) + "\n").collect()
+    screen.show(&answer, |answer, _| match items(&answer["events"]) {
+        [] => "no events yet".to_owned(),
+        events => events.iter().map(|event| line(event) + "\n").collect(),
     })
 }
 
-/// An event as one line: its time, its name, and the rest of its members.
-fn line(event: &Value, now: WallTime) -> String {
-    let mut rest = event.clone();
-    let mut take = |names: &[&str]| {
-        let found = names.iter().find(|name| rest[**name].is_string());
-        found.and_then(|name| rest.as_object_mut()?.remove(*name))
+/// An event as one line: its time, its name, and what it says of itself.
+fn line(event: &Value) -> String {
+    if let Some(missed) = event["missed"].as_u64() {
+        return format!(
+            "{} missed: they came faster than they were read",
+            counted(missed, "event")
+        );
+    }
+    let time = event["time"].as_str().and_then(short).unwrap_or_default();
+    let message = match event["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None => event.to_string(),
     };
-    let known = [take(&["at", "time", "timestamp"]), take(&["event", "kind", "type"])];
-    let known = known.iter().flatten().filter_map(Value::as_str).map(printable);
-    let rest = fields::summary(&rest, now);
-    known.chain([rest]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+    // The longest names have fourteen letters.
+    printable(&format!("{time:<15}  {:<14}  {message}", words(&event["event"])))
 }
 
 #[cfg(test)]
@@ -62,10 +66,12 @@ mod tests {
 
     use super::*;
     use crate::cli::tests::{Daemon, block_on, shown};
+    use crate::pool::WallTime;
 
     const EVENTS: &str = r#"{"events":[
-        {"at":"2026-11-21T11:59:58Z","kind":"rotated","from":"pro_01","to":"pro_02","reason":"429"},
-        {"at":"2026-11-21T11:59:57Z","kind":"cooling","key_id":"pro_01","until":"2026-11-21T12:00:27Z","none":null}]}"#;
+        {"id":2,"time":"2026-11-21T11:59:58.734Z","event":"rotated","key_id":"pro_02","provider":"gemini","from":"pro_01",
+         "reason":"rate_limited","message":"rotated from pro_01 to pro_02 after rate_limited"},
+        {"id":1,"time":"2026-11-21T11:59:57.1Z","event":"secret_missing","key_id":"pro_01","message":"pro_01 has no secret: x"}]}"#;
 
     fn screen(json: bool, follow: bool, daemon: Daemon) -> (String, String) {
         let args = EventsArgs { follow, limit: 20 };
@@ -79,8 +85,8 @@ mod tests {
         assert!(request.starts_with("GET /v1/events?limit=20 HTTP/1.1\r\n"), "{request}");
         assert_eq!(
             screen,
-            "2026-11-21T11:59:58Z  rotated  from=pro_01 reason=429 to=pro_02\n\
-             2026-11-21T11:59:57Z  cooling  key_id=pro_01 until=2026-11-21T12:00:27Z (in 27 s)\n"
+            "11-21 11:59:58Z  rotated         rotated from pro_01 to pro_02 after rate_limited\n\
+             11-21 11:59:57Z  secret_missing  pro_01 has no secret: x\n"
         );
     }
 
@@ -99,13 +105,17 @@ mod tests {
 
     #[test]
     fn events_are_followed_until_the_stream_ends() {
-        let stream = "event: rotated\ndata: {\"kind\":\"rotated\",\"to\":\"pro_02\"}\n\n: ping\n\ndata: {\"kind\":\"ready\"}\n\n";
+        let stream = "id: 1\nevent: dead\ndata: {\"event\":\"dead\",\"message\":\"a dead\"}\n\n: ping\n\nevent: missed\ndata: {\"missed\": 3}\n\n";
         let daemon = || Daemon::http(200, "text/event-stream", stream);
         let (text, request) = screen(false, true, daemon());
         assert!(request.contains("accept: text/event-stream\r\n"), "{request}");
-        assert_eq!(text, "rotated  to=pro_02\nready\n");
+        assert_eq!(
+            text,
+            "                 dead            a dead\n\
+             3 events missed: they came faster than they were read\n"
+        );
         let (json, _) = screen(true, true, daemon());
-        assert_eq!(json, "{\"kind\":\"rotated\",\"to\":\"pro_02\"}\n{\"kind\":\"ready\"}\n");
+        assert_eq!(json, "{\"event\":\"dead\",\"message\":\"a dead\"}\n{\"missed\": 3}\n");
     }
 
     #[test]
@@ -113,7 +123,7 @@ mod tests {
         let (shown, is_shown) = std::sync::mpsc::channel();
         let daemon = Daemon::acting(move |mut stream| {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-            write!(stream, "{head}data: {{\"kind\":\"ready\"}}\n\n").unwrap();
+            write!(stream, "{head}data: {{\"event\":\"revived\"}}\n\n").unwrap();
             // The stream goes on only once the event has been seen.
             is_shown.recv_timeout(Duration::from_secs(10)).unwrap();
         });

@@ -19,7 +19,8 @@ mod serve;
 
 mod client;
 mod event_stream;
-mod fields;
+mod members;
+mod problem;
 mod replaced_file;
 mod screen;
 mod table;

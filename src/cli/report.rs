@@ -14,7 +14,7 @@ use super::table::printable;
 use super::units::relative;
 use crate::pool::WallTime;
 
-/// Tells the daemon what came of a lease: an outcome, or the provider's answer to judge by.
+/// Tell what came of a lease: an outcome, or the provider's answer to judge by
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("verdict").required(true).args(["outcome", "status"]))]
 pub struct ReportArgs {
@@ -32,7 +32,7 @@ pub struct ReportArgs {
     /// The tokens the request used
     #[arg(long, value_name = "N")]
     pub tokens_used: Option<u64>,
-    /// The file with the body the provider answered with; - is standard input
+    /// The file with the body the provider answered with (the first 32 KiB count); - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "outcome")]
     pub body_file: Option<PathBuf>,
 }
@@ -111,8 +111,9 @@ fn request(args: &ReportArgs) -> Result<Value, ClientError> {
     Ok(Value::Object(request))
 }
 
-/// The most of a body that is read: errors are small, and the daemon takes no more in a request.
-const LONGEST_BODY: u64 = 64 * 1024;
+/// The most bytes of a body that are sent: errors are small, and even where JSON writes six
+/// characters for each byte, the daemon takes the request.
+const LONGEST_BODY: u64 = 32 * 1024;
 
 /// The beginning of `file`.
 fn body(file: &Path) -> Result<String, ClientError> {
@@ -213,6 +214,16 @@ mod tests {
         for outcome in <ReportedOutcome as clap::ValueEnum>::value_variants() {
             let line = format!("report l1 --outcome {}", outcome.name());
             assert_eq!(parsed(&line).unwrap().outcome, Some(*outcome));
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_long_body_is_sent() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for byte in [b'x', 0, 0xff] {
+            std::fs::write(file.path(), vec![byte; 1_000_000]).unwrap();
+            let request = json!({"body": body(file.path()).unwrap()}).to_string();
+            assert!((32_000..200_000).contains(&request.len()), "{}", request.len());
         }
     }
 

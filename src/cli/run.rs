@@ -25,8 +25,12 @@ pub fn run(
     let now = Clock::System.now().wall;
     match command {
         Command::Serve => serve::serve(flags, process, errors),
-        Command::Check(args) => Ok(check::run(args, global.json, &flags, &process, out, errors)?),
+        Command::Check(args) => {
+            let out = &mut UntilClosed(out);
+            Ok(check::run(args, global.json, &flags, &process, out, errors)?)
+        }
         Command::Import(args) => {
+            let out = &mut UntilClosed(out);
             Ok(import::run(&args, global.json, &flags, &process, now, out, errors)?)
         }
         Command::Status(_)
@@ -73,6 +77,26 @@ async fn ask(
     }
 }
 
+/// A writer whose reader may go: a command that does more than answer goes on without it, and its
+/// exit code is the same.
+struct UntilClosed<'a>(&'a mut dyn Write);
+
+impl Write for UntilClosed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
 /// Where the daemon listens: a flag or a variable says so even if the configuration is broken.
 fn socket(flags: &Flags, process: &Process) -> Result<PathBuf, Problems> {
     let variable = process.variable("KEYPOOL_SOCKET").filter(|path| !path.is_empty());
@@ -95,4 +119,18 @@ pub(super) fn refuse(problems: &Problems, errors: &mut dyn Write) -> anyhow::Res
 pub(super) fn fail(error: &dyn std::error::Error, errors: &mut dyn Write) -> anyhow::Result<u8> {
     writeln!(errors, "keypool: {error}")?;
     Ok(EXIT_FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_goes_stops_nobody() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(writer.write_all(b"x").is_err());
+        let mut out = UntilClosed(&mut writer);
+        out.write_all(b"x").and_then(|()| out.flush()).unwrap();
+    }
 }

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::Screen;
 use super::client::{Answer, Client, ClientError};
 
-/// Leases a key and prints it as shell variables: `eval "$(keypool select --model M)"`.
+/// Get a key, as lines for a shell's eval
 ///
-/// Sets `LEASE_ID`, `KEY_ID`, `PROVIDER`, `MODEL`, `SECRET`, `HEADER_NAME`, `HEADER_VALUE` and
-/// `EXPIRES_AT`. Tell what came of it with `keypool report "$LEASE_ID" --status N`.
+/// eval "$(keypool select --model M)" sets LEASE_ID, KEY_ID, PROVIDER, MODEL, SECRET, HEADER_NAME,
+/// HEADER_VALUE and EXPIRES_AT. Tell what came of it with: keypool report "$LEASE_ID" --status N
 #[derive(Clone, Debug, Default, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub struct SelectArgs {
@@ -62,7 +62,8 @@ pub async fn select(
     client: &Client,
     screen: &mut Screen<'_>,
 ) -> Result<(), ClientError> {
-    let answer = wait_for(args, client).await?;
+    let models = args.model.iter().map(String::as_str);
+    let answer = wait_for(args, client).await.map_err(|error| error.near(models))?;
     screen.show(&answer, |lease, _| variables(lease))
 }
 

@@ -1,24 +1,23 @@
 //! `keypool status`
 
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::Screen;
 use super::client::{Client, ClientError};
-use super::fields;
+use super::members::{items, others, time, words};
+use super::table::aligned;
+use super::units::{counted, span};
+use crate::pool::WallTime;
 
-/// Shows how the daemon is: rotation and why, keys by state, the last reload, its version.
+/// Show the daemon at a glance
+///
+/// Whether it is ready and why not, rotation on or off and why, keys by state, capacity in requests
+/// a minute (of keys that are neither dead nor without a secret), and the configuration with what
+/// is wrong in it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {}
-
-/// What is asked for most stands first.
-const FIRST: [&str; 8] = [
-    "rotation",
-    "rotation_reason",
-    "reason",
-    "strategy",
-    "last_key",
-    "keys",
-    "keys_by_state",
-    "capacity",
-];
 
 /// Runs `keypool status`.
 pub async fn status(
@@ -27,36 +26,282 @@ pub async fn status(
     screen: &mut Screen<'_>,
 ) -> Result<(), ClientError> {
     let answer = client.ask("/v1/status").await?;
-    screen.show(&answer, |status, now| fields::list(status, &FIRST, now))
+    screen.show(&answer, text)
+}
+
+/// The members that have a place of their own on the screen.
+const SHOWN: [&str; 11] = [
+    "ready",
+    "rotation",
+    "strategy",
+    "last_key",
+    "keys",
+    "capacity",
+    "waiting",
+    "configuration",
+    "version",
+    "pid",
+    "uptime_seconds",
+];
+
+fn text(status: &Value, now: WallTime) -> String {
+    let configuration = &status["configuration"];
+    let mut rows = vec![
+        row("rotation", rotation(&status["rotation"])),
+        row("keys", keys(&Keys::of(status))),
+        row("capacity", capacity(&status["capacity"])),
+        row("strategy", words(&status["strategy"])),
+        row("last key", status["last_key"].as_str().unwrap_or("none yet")),
+        row("waiting", counted(status["waiting"].as_u64().unwrap_or(0), "request")),
+        row("configuration", loaded(configuration, now)),
+    ];
+    for (title, list) in [("error", "errors"), ("warning", "warnings")] {
+        rows.extend(items(&configuration[list]).iter().map(|item| row(title, words(item))));
+    }
+    rows.push(row("daemon", daemon(status)));
+    // The start is the uptime again.
+    rows.extend(others(status, &[&SHOWN[..], &["started_at"]].concat()));
+    rows.extend(others(
+        configuration,
+        &["generation", "source", "last_reload", "errors", "warnings"],
+    ));
+    format!("{}\n{}", verdict(status), aligned(&rows))
+}
+
+fn row(title: &str, text: impl Into<String>) -> (String, String) {
+    (title.to_owned(), text.into())
+}
+
+/// How many keys are in which state, the best state first.
+struct Keys<'a> {
+    all: u64,
+    states: Vec<(&'a str, u64)>,
+}
+
+/// The states, the best first.
+const STATES: [&str; 6] = ["ready", "exhausted", "cooling", "missing_secret", "dead", "inactive"];
+
+/// The states of keys that serve again by themselves.
+const USABLE: [&str; 3] = ["ready", "exhausted", "cooling"];
+
+impl<'a> Keys<'a> {
+    fn of(answer: &'a Value) -> Self {
+        let members = answer["keys"].as_object().into_iter().flatten();
+        let counts = members.filter_map(|(state, count)| Some((state.as_str(), count.as_u64()?)));
+        let mut states: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+        // A state that only a newer daemon knows comes last.
+        let rank = |state: &str| STATES.iter().position(|known| *known == state);
+        states.sort_by_key(|(state, _)| rank(state).unwrap_or(STATES.len()));
+        Self { all: states.iter().map(|(_, count)| count).sum(), states }
+    }
+
+    fn has(&self, state: &str) -> bool {
+        self.states.iter().any(|(found, _)| *found == state)
+    }
+
+    fn by_state(&self) -> String {
+        let states = self.states.iter().map(|(state, count)| format!("{count} {state}"));
+        states.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether the daemon can serve, and why not.
+fn verdict(status: &Value) -> String {
+    let keys = Keys::of(status);
+    let errors = items(&status["configuration"]["errors"]).len() as u64;
+    if status["ready"] == true {
+        let mut but = Vec::new();
+        if errors > 0 {
+            but.push("the last configuration is not valid and the one before is in use");
+        }
+        if !keys.has("ready") {
+            but.push("no key can serve at this moment");
+        }
+        let but = but.join(", and ");
+        return if but.is_empty() { "ready".to_owned() } else { format!("ready, but {but}") };
+    }
+    let why = if keys.all == 0 && errors > 0 {
+        format!("the configuration is not valid: {}", counted(errors, "error"))
+    } else if keys.all == 0 && status["rotation"]["on"] == true {
+        format!("{} holds no key", words(&status["configuration"]["source"]))
+    } else if keys.all == 0 {
+        "rotation is off, and neither GEMINI_API_KEY nor OPENAI_API_KEY nor ANTHROPIC_API_KEY \
+         is set"
+            .to_owned()
+    } else if !USABLE.iter().any(|state| keys.has(state)) {
+        "no key is usable; `keypool keys` tells why".to_owned()
+    } else {
+        "the daemon is stopping".to_owned()
+    };
+    format!("not ready: {why}")
+}
+
+fn rotation(rotation: &Value) -> String {
+    let on = if rotation["on"] == true { "on" } else { "off" };
+    match rotation["why"].as_str() {
+        Some(why) if !why.is_empty() => format!("{on}: {why}"),
+        Some(_) | None => on.to_owned(),
+    }
+}
+
+fn keys(keys: &Keys<'_>) -> String {
+    if keys.all == 0 {
+        return "none".to_owned();
+    }
+    format!("{}: {}", counted(keys.all, "key"), keys.by_state())
+}
+
+/// Requests a minute, in all and of each model. Null is no limit.
+fn capacity(capacity: &Value) -> String {
+    let rpm = |rpm: &Value| rpm.as_u64().map_or("no limit".to_owned(), |rpm| rpm.to_string());
+    let mut text = rpm(&capacity["rpm"]);
+    if capacity["rpm"].is_u64() {
+        text += " requests a minute";
+    }
+    let models = capacity["models"].as_object().into_iter().flatten();
+    if models.clone().all(|(_, of)| of.is_null()) {
+        return text;
+    }
+    let models: Vec<_> = models.map(|(model, of)| format!("{model} {}", rpm(of))).collect();
+    format!("{text}: {}", models.join(", "))
+}
+
+/// Where the keys are from, and how old they are.
+fn loaded(configuration: &Value, now: WallTime) -> String {
+    let reload = time(&configuration["last_reload"], now);
+    match configuration["generation"].as_u64() {
+        Some(0) | None => format!("none in use, last read {reload}"),
+        Some(generation) => {
+            let source = words(&configuration["source"]);
+            format!("{source}, generation {generation}, last read {reload}")
+        }
+    }
+}
+
+fn daemon(status: &Value) -> String {
+    let up = status["uptime_seconds"].as_u64().map_or_else(String::new, |seconds| {
+        let up =
+            if seconds == 0 { "less than 1 s".into() } else { span(Duration::from_secs(seconds)) };
+        format!("up {up}, ")
+    });
+    format!("{up}version {}, pid {}", words(&status["version"]), status["pid"])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::tests::{Daemon, shown};
+    use crate::clock::parse_rfc3339;
+    use serde_json::json;
 
-    const STATUS: &str = r#"{"version":"0.1.0","rotation":"on","reason":"8 keys in keys.json","keys":{"ready":7,"cooling":1},"uptime_seconds":90}"#;
+    fn ready() -> Value {
+        json!({
+            "ready": true, "rotation": {"on": true, "why": "there is a keys file, config/keys.json"},
+            "strategy": "least_utilized", "last_key": "pro_02",
+            "keys": {"cooling": 1, "dead": 0, "exhausted": 0, "inactive": 0, "missing_secret": 0, "ready": 7},
+            "capacity": {"rpm": 345, "models": {"gemini-2.0-flash": 45, "gemini-2.5-pro": 300}},
+            "waiting": 0,
+            "configuration": {"generation": 1, "source": "config/keys.json",
+                "last_reload": "2026-11-21T11:59:48Z", "errors": [], "warnings": ["w 1", "w 2"]},
+            "shared_quota": {"on": false}, "state_file": {"on": false},
+            "version": "0.1.0", "pid": 26_223, "started_at": "2026-11-21T11:58:30Z", "uptime_seconds": 90
+        })
+    }
 
-    fn screen(json: bool) -> String {
-        let daemon = Daemon::answering(STATUS);
-        shown(json, async |screen| status(&StatusArgs {}, &daemon.client, screen).await)
+    /// The status of a ready daemon but for `members`.
+    fn verdict_of(members: Value) -> String {
+        let mut status = ready();
+        let Value::Object(members) = members else { panic!("{members}") };
+        status.as_object_mut().unwrap().extend(members);
+        verdict(&status)
     }
 
     #[test]
-    fn people_get_a_list() {
+    fn people_get_the_verdict_first() {
+        let daemon = Daemon::answering(&ready().to_string());
+        let screen =
+            shown(false, async |screen| status(&StatusArgs {}, &daemon.client, screen).await);
         assert_eq!(
-            screen(false),
-            "rotation      on\n\
-             reason        8 keys in keys.json\n\
-             keys cooling  1\n\
-             keys ready    7\n\
-             uptime        1 min 30 s\n\
-             version       0.1.0\n"
+            screen,
+            "ready\n\
+             rotation       on: there is a keys file, config/keys.json\n\
+             keys           8 keys: 7 ready, 1 cooling\n\
+             capacity       345 requests a minute: gemini-2.0-flash 45, gemini-2.5-pro 300\n\
+             strategy       least_utilized\n\
+             last key       pro_02\n\
+             waiting        0 requests\n\
+             configuration  config/keys.json, generation 1, last read 12 s ago\n\
+             warning        w 1\n\
+             warning        w 2\n\
+             daemon         up 1 min 30 s, version 0.1.0, pid 26223\n"
         );
     }
 
     #[test]
     fn programs_get_the_json_as_it_came() {
-        assert_eq!(screen(true), format!("{STATUS}\n"));
+        let daemon = Daemon::answering(&ready().to_string());
+        let screen =
+            shown(true, async |screen| status(&StatusArgs {}, &daemon.client, screen).await);
+        assert_eq!(screen, format!("{}\n", ready()));
+    }
+
+    #[test]
+    fn the_verdict_says_why_the_daemon_is_not_ready() {
+        let no = |keys: Value| json!({"ready": false, "keys": keys});
+        assert_eq!(
+            verdict_of(no(json!({"dead": 3, "missing_secret": 5}))),
+            "not ready: no key is usable; `keypool keys` tells why"
+        );
+        assert_eq!(verdict_of(no(json!({"ready": 3}))), "not ready: the daemon is stopping");
+        assert_eq!(verdict_of(no(json!({"ready": 0}))), "not ready: config/keys.json holds no key");
+        let off = json!({"ready": false, "keys": {}, "rotation": {"on": false, "why": "x"}});
+        assert!(verdict_of(off).starts_with("not ready: rotation is off, and neither GEMINI_"));
+        let rejected =
+            json!({"ready": false, "keys": {}, "configuration": {"errors": ["e 1", "e 2"]}});
+        assert_eq!(verdict_of(rejected), "not ready: the configuration is not valid: 2 errors");
+    }
+
+    #[test]
+    fn the_verdict_says_what_a_ready_daemon_lacks() {
+        assert_eq!(
+            verdict_of(json!({"keys": {"cooling": 8}})),
+            "ready, but no key can serve at this moment"
+        );
+        assert_eq!(
+            verdict_of(json!({"configuration": {"generation": 1, "errors": ["e 1"]}})),
+            "ready, but the last configuration is not valid and the one before is in use"
+        );
+    }
+
+    #[test]
+    fn without_limits_there_is_no_number() {
+        assert_eq!(capacity(&json!({"rpm": null, "models": {}})), "no limit");
+        assert_eq!(capacity(&json!({"rpm": null, "models": {"a": null}})), "no limit");
+        assert_eq!(
+            capacity(&json!({"rpm": null, "models": {"a": 15, "b": null}})),
+            "no limit: a 15, b no limit"
+        );
+    }
+
+    #[test]
+    fn a_rejected_configuration_shows_its_errors_and_what_a_newer_daemon_adds() {
+        let status = json!({"ready": false, "rotation": {"on": true, "why": ""},
+            "configuration": {"generation": 0, "last_reload": "2026-11-21T11:59:48Z",
+                "errors": ["keys.json: line 3"], "watched": true},
+            "version": "9.0.0", "pid": 1, "shared_quota": {"on": true}});
+        let screen = text(&status, parse_rfc3339("2026-11-21T12:00:00Z").unwrap());
+        let lines: Vec<&str> = screen.lines().collect();
+        assert_eq!(
+            [&lines[..2], &lines[7..]].concat(),
+            [
+                "not ready: the configuration is not valid: 1 error",
+                "rotation       on",
+                "configuration  none in use, last read 12 s ago",
+                "error          keys.json: line 3",
+                "daemon         version 9.0.0, pid 1",
+                "shared quota   {\"on\":true}",
+                "watched        true",
+            ]
+        );
     }
 }

@@ -64,6 +64,16 @@ impl Column {
     }
 }
 
+/// A line for each row: its title, and its text in a column.
+pub(super) fn aligned(rows: &[(String, String)]) -> String {
+    let width = rows.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
+    let line = |(title, text): &(String, String)| {
+        let line = format!("{:<width$}  {}", printable(title), printable(text));
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
 /// `text` without what moves a terminal's cursor or changes its colours.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -100,6 +110,13 @@ mod tests {
             table(&["A", "B", "C"], &[&["1", "", ""], &["22", "", "x"]]),
             "A   C\n1\n22  x\n"
         );
+    }
+
+    #[test]
+    fn rows_stand_in_two_columns() {
+        let rows = [("a", "1"), ("long", "2 \u{1b}"), ("b", "")];
+        let rows = rows.map(|(title, text)| (title.to_owned(), text.to_owned()));
+        assert_eq!(aligned(&rows), "a     1\nlong  2 \u{fffd}\nb\n");
     }
 
     #[test]

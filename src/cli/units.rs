@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::parse_rfc3339;
+use crate::clock::{parse_rfc3339, rfc3339};
 use crate::pool::WallTime;
 
 /// `time`, in RFC 3339, as seen from `now`: `in 12 s`, `3 min 5 s ago`.
@@ -39,6 +39,17 @@ pub(super) fn span(span: Duration) -> String {
     parts.join(" ")
 }
 
+/// `count` with its noun: `1 key`, `8 keys`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// `time`, in RFC 3339, to the second of the year, in UTC: `11-21 12:00:00Z`.
+pub(super) fn short(time: &str) -> Option<String> {
+    let time = rfc3339(parse_rfc3339(time)?);
+    Some(format!("{} {}Z", time.get(5..10)?, time.get(11..19)?))
+}
+
 /// `count` in at most five characters: `1500`, `25k`, `1.2M`.
 pub(super) fn count(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
@@ -69,6 +80,17 @@ mod tests {
         assert_eq!(told("2026-11-25T13:00:30Z"), "in 4 d 1 h");
         assert_eq!(told("2026-11-21T14:00:00Z"), "in 2 h");
         assert_eq!(told("soon"), "");
+    }
+
+    #[test]
+    fn a_short_time_is_utc() {
+        assert_eq!(short("2026-11-21T14:00:00.5+02:00").unwrap(), "11-21 12:00:00Z");
+        assert_eq!(short("soon"), None);
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "key")), ["0 keys", "1 key", "2 keys"]);
     }
 
     #[test]

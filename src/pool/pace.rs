@@ -96,8 +96,8 @@ mod tests {
         Instant::ZERO.plus(Duration::from_mins(minutes))
     }
 
-    fn pace(burst: u64, millis: u64) -> Option<Pace> {
-        Some(Pace { burst, spacing: Duration::from_millis(millis) })
+    fn pace(burst: u64, millis: u64) -> Pace {
+        Pace { burst, spacing: Duration::from_millis(millis) }
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
         let mut pacing = Pacing::default();
         let mut learn = || {
             pacing.refused(10, at(0));
-            pacing.learnt()
+            pacing.learnt().unwrap()
         };
         let steps: Vec<_> = (0..5).map(|_| learn()).collect();
         assert_eq!(steps, [pace(5, 0), pace(2, 0), pace(1, 0), pace(1, 50), pace(1, 100)]);
@@ -120,11 +120,11 @@ mod tests {
         assert!(!pacing.succeeded(10, at(9)));
         assert!(!pacing.succeeded(10, at(10)), "a spacing of 50 ms has just failed");
         assert!(pacing.succeeded(10, at(60)));
-        assert_eq!(pacing.learnt(), pace(1, 50));
+        assert_eq!(pacing.learnt(), Some(pace(1, 50)));
         assert!(!pacing.succeeded(10, at(69)));
         assert!(pacing.succeeded(10, at(70)));
         assert!(pacing.succeeded(10, at(80)));
-        assert_eq!(pacing.learnt(), pace(2, 0));
+        assert_eq!(pacing.learnt(), Some(pace(2, 0)));
     }
 
     #[test]

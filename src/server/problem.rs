@@ -102,7 +102,7 @@ impl Problem {
     }
 
     pub(super) fn draining() -> Self {
-        let detail = "the daemon is stopping; ask again in a second";
+        let detail = "ask again in a second";
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::new(status, "draining", "The daemon is stopping", detail)
             .retry_after(Duration::from_secs(1))

@@ -10,3 +10,4 @@ mod command;
 mod concurrency;
 mod leaks;
 mod surface;
+mod tidy;
