@@ -17,6 +17,7 @@
 //! | [`control`] | reload and stop, as messages |
 //! | [`telemetry`] | logging, and the journal: every change of the pool as a log line and an event |
 //! | [`secrets`] | the type that keeps secrets out of logs, the places they are read from, and the keyring of those in use |
+//! | [`state`] | what outlives the process: a snapshot of the pool and a log of the facts since |
 //! | [`signals`] | TERM, INT and HUP become control messages |
 //! | [`server`] | the HTTP API on the Unix socket: one file per endpoint, and `problem`, where errors become a status |
 //! | [`config`] | keypool.toml, variables, flags and keys.json, parsed into what is valid by construction with every error at once |
@@ -52,6 +53,8 @@ pub mod control;
 pub mod telemetry;
 
 pub mod secrets;
+
+pub mod state;
 
 pub mod signals;
 

@@ -14,15 +14,19 @@ use super::loading::Loader;
 use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags};
 use crate::control::Control;
-use crate::pool::{Instant, Pool, SharedPool};
+use crate::pool::{Calendar, Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process};
 use crate::server::{
     Configuration, Configured, ListenError, Listener, Server, Service, SocketSettings,
 };
+use crate::state;
 use crate::telemetry::Journal;
 
 /// How often secrets that are missing are looked for again.
 const SECRET_RETRY: Duration = Duration::from_secs(5);
+
+/// How often the state is brought to the disk: the most that a power failure takes.
+const STATE_SYNC: Duration = Duration::from_secs(1);
 
 /// A daemon that listens but does not serve yet.
 #[derive(Debug)]
@@ -58,24 +62,31 @@ impl Daemon {
             mode: settings.server.mode,
             group: settings.server.group.clone(),
         })?;
-        let started = clock.now();
-        let seed = started.wall.as_millis() ^ u64::from(std::process::id()) << 32;
-        let pool = Pool::new(Arc::new(JiffCalendar), epoch(seed), seed);
+        let seed = clock.now().wall.as_millis() ^ u64::from(std::process::id()) << 32;
+        let opened = open(settings.state_dir.as_deref(), seed, clock);
+        let doubtful_at = opened.doubtful_at();
         let service = Arc::new(Service {
-            pool: SharedPool::new(pool),
+            pool: opened.pool,
+            keeper: opened.keeper,
             keyring: Arc::new(Keyring::default()),
             journal: Arc::new(Journal::default()),
             configuration: Configuration::new(Configured::default()),
             wait_max: settings.wait_max,
             required_header: settings.server.require_header.clone(),
-            clock,
-            started,
+            started: opened.clock.now(),
+            clock: opened.clock,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
         let loader = Arc::new(Loader::new(flags, process, bootstrap));
         loader.begin(&service);
+        if let Some(at) = doubtful_at {
+            service.call(|pool, now| pool.assume_used(at, now));
+        }
+        if let Some(keeper) = &service.keeper {
+            keeper.snapshot(&service.pool);
+        }
         Ok(Self {
             service,
             loader,
@@ -111,6 +122,7 @@ impl Daemon {
         parts.spawn(server.run());
         parts.spawn(mind_the_pool(service.clone()));
         parts.spawn(retry_secrets(loader.clone(), service.clone()));
+        parts.spawn(keep_the_state(service.clone()));
         let ended = loop {
             tokio::select! {
                 control = controls.recv() => match control {
@@ -126,8 +138,43 @@ impl Daemon {
                 tracing::error!(%error, "a part of the daemon ended badly");
             }
         }
+        if let Some(keeper) = &service.keeper {
+            keeper.snapshot(&service.pool);
+        }
         tracing::info!("stopped; {} is closed", path.display());
         ended
+    }
+}
+
+/// The pool as it was left in `dir`, or a new one.
+fn open(dir: Option<&Path>, seed: u64, clock: Clock) -> state::Opened {
+    let calendar: Arc<dyn Calendar> = Arc::new(JiffCalendar);
+    let Some(dir) = dir else {
+        let pool = SharedPool::new(Pool::new(calendar, epoch(seed), seed));
+        let report = Ok("no state is kept: state_dir is empty".to_owned());
+        return state::Opened { pool, clock, keeper: None, report, doubtful_since: None };
+    };
+    let opened = state::open(dir, &calendar, seed, epoch(seed), clock);
+    match &opened.report {
+        Ok(news) => tracing::info!("{news}"),
+        Err(news) => tracing::error!("{news}"),
+    }
+    opened
+}
+
+/// Keeps the state on the disk up to the last second.
+async fn keep_the_state(service: Arc<Service>) -> io::Result<()> {
+    let Some(keeper) = service.keeper.clone() else {
+        service.stopping.cancelled().await;
+        return Ok(());
+    };
+    loop {
+        tokio::select! {
+            () = service.stopping.cancelled() => return Ok(()),
+            () = service.clock.sleep(STATE_SYNC) => {}
+        }
+        let (keeper, pool) = (keeper.clone(), service.pool.clone());
+        tokio::task::spawn_blocking(move || keeper.tend(&pool)).await?;
     }
 }
 

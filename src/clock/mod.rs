@@ -24,6 +24,12 @@ pub enum Clock {
     /// The machine's clocks: `CLOCK_BOOTTIME`, which runs on through a suspend as the windows of
     /// a provider do, and the wall clock.
     System,
+    /// The machine's clocks on the time line of an earlier boot: `offset` nanoseconds are added
+    /// to `CLOCK_BOOTTIME`.
+    Continued {
+        /// Nanoseconds, which may be negative.
+        offset: i64,
+    },
     /// A clock that moves by hand.
     Manual(ManualClock),
 }
@@ -32,16 +38,42 @@ impl Clock {
     /// One reading of both clocks.
     pub fn now(&self) -> Now {
         match self {
-            Self::System => Now { at: boot_time(), wall: wall_time() },
+            Self::System => Now { at: boot_time(0), wall: wall_time() },
+            Self::Continued { offset } => Now { at: boot_time(*offset), wall: wall_time() },
             Self::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// The same clock on the time line on which `then` was read in an earlier life. In the same
+    /// boot of the machine that line goes on with the `offset` it had; in another one, the wall
+    /// clock tells how much time has passed.
+    #[must_use]
+    pub fn continued(self, then: Now, offset_in_this_boot: Option<i64>) -> Self {
+        if matches!(self, Self::Manual(_)) {
+            return self;
+        }
+        let offset = offset_in_this_boot.unwrap_or_else(|| {
+            let now = Self::System.now();
+            let expected = then.at.plus(now.wall.since(then.wall));
+            let offset = i128::from(expected.as_nanos()) - i128::from(now.at.as_nanos());
+            i64::try_from(offset).unwrap_or(0)
+        });
+        Self::Continued { offset }
+    }
+
+    /// What is added to the machine's clock.
+    pub fn offset(&self) -> i64 {
+        match self {
+            Self::Continued { offset } => *offset,
+            Self::System | Self::Manual(_) => 0,
         }
     }
 
     /// Returns once the clock shows `at` or later, never earlier.
     pub async fn sleep_until(&self, at: Instant) {
         match self {
-            Self::System => loop {
-                let left = at.since(boot_time());
+            Self::System | Self::Continued { .. } => loop {
+                let left = at.since(self.now().at);
                 if left.is_zero() {
                     return;
                 }
@@ -61,11 +93,12 @@ impl Clock {
 /// after this long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
-fn boot_time() -> Instant {
+fn boot_time(offset: i64) -> Instant {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    let since_boot = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    Instant::from_nanos(since_boot.saturating_add_signed(offset))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]

@@ -102,9 +102,6 @@ fn read_text(
 fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Process) -> Settings {
     let systemd = || process.variable("STATE_DIRECTORY").and_then(|list| list.split(':').next());
     let state_dir = from.read("state_dir", Value::optional_path);
-    if let Some(Some(_)) = state_dir {
-        from.not_yet("state_dir", "keeping state is");
-    }
     let metrics_addr = from.read("metrics_addr", Value::optional_address);
     if let Some(Some(_)) = metrics_addr {
         from.not_yet("metrics_addr", "the metrics listener is");

@@ -4,10 +4,12 @@
 //!
 //! [`Window`]: super::window::Window
 
+use serde::{Deserialize, Serialize};
+
 use super::pace::Pace;
 use super::time::Instant;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Bucket {
     /// Nanoseconds from one refilled request to the next.
     interval: u64,

@@ -7,10 +7,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::lease::LeaseSeq;
 use super::time::Instant;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Cooldown {
     /// How many strikes count against the group.
     level: u32,
@@ -25,7 +27,7 @@ pub(super) struct Cooldown {
 }
 
 /// Why a group is cooling.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CoolingReason {
     /// The provider refused for its limit.
     RateLimited,
@@ -47,7 +49,7 @@ impl CoolingReason {
 }
 
 /// The first and the longest cooldown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Backoff {
     pub(super) first: Duration,
     pub(super) max: Duration,

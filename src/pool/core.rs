@@ -13,6 +13,7 @@ use super::request::Filter;
 use super::rules::Rules;
 use super::select::Lease;
 use super::settings::{KeyId, PoolSettings};
+use super::snapshot::{Fact, What};
 use super::stock::Stock;
 use super::time::{Calendar, Instant, Now};
 use super::transition::{Change, Transition};
@@ -38,6 +39,8 @@ pub struct Pool {
     pub(super) keys_lost: bool,
     pub(super) last_key: Option<KeyIdx>,
     pub(super) transitions: Vec<Transition>,
+    /// What must outlive the process, if anything must.
+    pub(super) facts: Option<Vec<Fact>>,
 }
 
 /// The most views that are kept; past it they are made anew. Filters come from callers, so their
@@ -67,6 +70,7 @@ impl Pool {
             keys_lost: false,
             last_key: None,
             transitions: Vec::new(),
+            facts: None,
         }
     }
 
@@ -198,6 +202,7 @@ impl Pool {
     pub fn clear(&mut self, key: &KeyId, now: Now) -> bool {
         self.advance(now);
         let Some(&idx) = self.stock.by_id.get(key) else { return false };
+        self.note(What::Cleared { key: key.clone() }, now);
         let group = self.stock[idx].group;
         self.stock[group].clear();
         self.stock[idx].refused_models.clear();

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::{Calendar, Instant, Now, ResetZone, WallTime};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DayCount {
     limit: Option<u64>,
     zone: ResetZone,
@@ -74,6 +76,13 @@ impl DayCount {
         self.used += 1;
         if now.wall.plus(guard) >= self.ends {
             self.late += 1;
+        }
+    }
+
+    /// Treats half of the day as used, if less is known to be.
+    pub(super) fn assume_half_used(&mut self) {
+        if let Some(limit) = self.limit {
+            self.used = self.used.max(limit.div_ceil(2));
         }
     }
 

@@ -19,8 +19,15 @@ use super::time::{Calendar, Instant, Now};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct GroupIdx(pub(super) u32);
 
+impl GroupIdx {
+    /// The index of the `place`th group.
+    pub(super) fn at(place: usize) -> Self {
+        Self(u32::try_from(place).expect("fewer than 2^32 groups"))
+    }
+}
+
 /// What makes two keys share limits.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) enum GroupId {
     /// A key without a quota group is its own.
     Key(KeyId),
@@ -68,7 +75,7 @@ pub(super) enum Leases {
     MayEnd,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) members: Vec<KeyIdx>,
@@ -85,7 +92,7 @@ pub(super) struct Group {
 }
 
 /// When the use of each limit last crossed the warning threshold.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Warned {
     rpm: Option<Instant>,
     tpm: Option<Instant>,

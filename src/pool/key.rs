@@ -17,7 +17,14 @@ use super::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct KeyIdx(pub(super) u32);
 
-#[derive(Clone, Debug)]
+impl KeyIdx {
+    /// The index of the `place`th key.
+    pub(super) fn at(place: usize) -> Self {
+        Self(u32::try_from(place).expect("fewer than 2^32 keys"))
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Key {
     pub(super) settings: KeySettings,
     pub(super) group: GroupIdx,

@@ -29,7 +29,7 @@ impl LeaseSeq {
 
 /// Names a lease to its holder: `epoch-number`, both in hexadecimal digits. The epoch tells the
 /// lives of the pool apart.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct LeaseId {
     epoch: u32,
     seq: LeaseSeq,
@@ -56,7 +56,7 @@ impl fmt::Display for LeaseId {
 }
 
 /// One grant that has not been reported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct OpenLease {
     pub(super) key: KeyIdx,
     pub(super) group: GroupIdx,
@@ -84,7 +84,7 @@ pub enum LeaseGone {
 /// expired.
 const REPORTED_REMEMBERED: usize = 8192;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LeaseBook {
     epoch: u32,
     next: LeaseSeq,

@@ -14,6 +14,7 @@ mod report;
 mod waiting;
 mod reconfigure;
 mod inspect;
+mod snapshot;
 mod shared;
 
 mod choice;
@@ -62,6 +63,7 @@ pub use request::{Filter, MOST_TOKENS, SelectRequest};
 pub use select::{Lease, Selection};
 pub use settings::{KeyId, KeySettings, Limits, PoolSettings, Strategy};
 pub use shared::{SharedPool, Waiting};
+pub use snapshot::{Fact, Saved, Snapshot};
 pub use time::{Calendar, Day, Instant, Now, ResetZone, WallTime};
 pub use transition::{Change, Transition};
 

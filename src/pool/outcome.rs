@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The outcome of one use of a key. Which thing it blames decides what changes in the pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     /// The provider served the request.
     Success,
@@ -26,7 +28,7 @@ pub enum Outcome {
 }
 
 /// What a provider said when it refused for quota.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct RateLimit {
     /// The delay the provider asked for.
     pub retry_after: Option<Duration>,
@@ -42,7 +44,7 @@ impl RateLimit {
 }
 
 /// Which quota a provider says is used up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Spent {
     /// It did not say.
     #[default]
@@ -58,7 +60,7 @@ pub enum Spent {
 }
 
 /// A limit as the provider itself states it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LearnedLimit {
     /// What is limited.
     pub kind: LimitKind,
@@ -67,7 +69,7 @@ pub struct LearnedLimit {
 }
 
 /// The limits a quota group can have.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum LimitKind {
     /// Requests a minute.
     Rpm,

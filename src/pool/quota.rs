@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::bucket::Bucket;
 use super::day::DayCount;
 use super::outcome::LimitKind;
@@ -14,7 +16,7 @@ use super::window::{ChargeId, Window};
 /// The length of the windows that providers keep for `rpm` and `tpm`.
 const MINUTE: Duration = Duration::from_mins(1);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Quota {
     guard: Duration,
     requests: Option<Window>,
@@ -28,7 +30,7 @@ pub(super) struct Quota {
 }
 
 /// How a grant was charged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Reservation {
     tokens: u64,
     charge: Option<(u32, ChargeId)>,
@@ -159,6 +161,15 @@ impl Quota {
         absorb_window(&mut self.tokens, other.tokens.as_ref(), last_use);
         self.day.absorb(&other.day);
         self.last_use = self.last_use.max(last_use);
+    }
+
+    /// Treats the windows as used up at `at`, and half of the day as used.
+    pub(super) fn assume_used(&mut self, at: Instant) {
+        for window in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
+            fill_up(window, Some(at));
+        }
+        self.day.assume_half_used();
+        self.last_use = self.last_use.max(Some(at));
     }
 
     /// Whether anything used here still counts.

@@ -7,6 +7,7 @@ use super::group::{Group, GroupId, GroupIdx};
 use super::key::{Key, KeyIdx};
 use super::rules::Rules;
 use super::settings::{KeyId, PoolSettings};
+use super::snapshot::What;
 use super::time::Now;
 
 /// Which keys a new configuration has touched.
@@ -31,6 +32,7 @@ impl Pool {
         self.advance(now);
         let changes = self.key_changes(&settings);
         self.rules = Rules::of(&settings);
+        self.note(What::Reconfigured { settings: settings.clone() }, now);
 
         let old_keys = std::mem::take(&mut self.stock.keys);
         let old_groups = std::mem::take(&mut self.stock.groups);
@@ -41,7 +43,7 @@ impl Pool {
 
         for entry in settings.keys {
             let group = groups.place(&entry);
-            let place = index(keys.len());
+            let place = KeyIdx::at(keys.len());
             let old_idx = self.stock.by_id.get(&entry.id).copied();
             let old = old_idx.and_then(|idx| old_keys[idx.0 as usize].take());
             let provider = self.stock.provider(&entry.provider);
@@ -54,17 +56,20 @@ impl Pool {
             groups.all[group.0 as usize].members.push(place);
             keys.push(key);
         }
-        self.stock.by_id =
-            keys.iter().enumerate().map(|(n, key)| (key.settings.id.clone(), index(n))).collect();
+        self.stock.by_id = keys
+            .iter()
+            .enumerate()
+            .map(|(n, key)| (key.settings.id.clone(), KeyIdx::at(n)))
+            .collect();
 
         // Keys that leases still name stay at the end of the list, out of service.
         let leased: HashSet<KeyIdx> = self.leases.iter().map(|(_, lease)| lease.key).collect();
         for (n, old) in old_keys.into_iter().enumerate() {
             if let Some(mut old) = old
-                && leased.contains(&index(n))
+                && leased.contains(&KeyIdx::at(n))
             {
                 old.configured = false;
-                moved.insert(index(n), index(keys.len()));
+                moved.insert(KeyIdx::at(n), KeyIdx::at(keys.len()));
                 keys.push(old);
             }
         }
@@ -147,7 +152,7 @@ impl Groups {
             group.members.clear();
         }
         let by_id = old.iter().enumerate();
-        let by_id = by_id.map(|(n, group)| (group.id.clone(), group_index(n))).collect();
+        let by_id = by_id.map(|(n, group)| (group.id.clone(), GroupIdx::at(n))).collect();
         Self { all: old, by_id, sized: HashSet::new(), moves: HashSet::new(), guard }
     }
 
@@ -160,7 +165,7 @@ impl Groups {
             }
             return idx;
         }
-        let idx = group_index(self.all.len());
+        let idx = GroupIdx::at(self.all.len());
         self.all.push(Group::new(id.clone(), entry, self.guard));
         self.by_id.insert(id, idx);
         self.sized.insert(idx);
@@ -186,18 +191,10 @@ impl Groups {
         let mut kept = Kept { groups: Vec::new(), moved: HashMap::new() };
         for (n, group) in self.all.into_iter().enumerate() {
             if !group.members.is_empty() || group.remembers(now) {
-                kept.moved.insert(group_index(n), group_index(kept.groups.len()));
+                kept.moved.insert(GroupIdx::at(n), GroupIdx::at(kept.groups.len()));
                 kept.groups.push(group);
             }
         }
         kept
     }
-}
-
-fn index(place: usize) -> KeyIdx {
-    KeyIdx(u32::try_from(place).expect("fewer than 2^32 keys"))
-}
-
-fn group_index(place: usize) -> GroupIdx {
-    GroupIdx(u32::try_from(place).expect("fewer than 2^32 groups"))
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::outcome::Outcome;
 use super::time::WallTime;
 
 /// What came of the uses of a key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
     /// Since the start.
     pub total: Tally,
@@ -25,7 +27,7 @@ pub struct Record {
 }
 
 /// What came of the uses of a key for one model.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct ModelRecord {
     /// Since the start.
     pub total: Tally,
@@ -34,7 +36,7 @@ pub struct ModelRecord {
 }
 
 /// Uses, counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Leases granted.
     pub grants: u64,
@@ -51,7 +53,7 @@ pub struct Tally {
 }
 
 /// The last failure of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LastError {
     /// When it was reported.
     pub at: WallTime,

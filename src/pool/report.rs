@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::breaker::BreakerChange;
 use super::cooldown::CoolingReason;
 use super::core::Pool;
@@ -15,11 +17,12 @@ use super::refusal::Refusal;
 use super::request::{Ask, Failure, MOST_TOKENS};
 use super::select::Selection;
 use super::settings::KeyId;
+use super::snapshot::What;
 use super::time::{Now, ResetZone};
 use super::transition::Change;
 
 /// What came of a lease.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The verdict.
     pub outcome: Outcome,
@@ -100,6 +103,7 @@ impl Pool {
     ) -> Result<(Reported, Arc<Ask>), LeaseGone> {
         self.advance(now);
         let (seq, lease) = self.leases.close(id)?;
+        self.note(What::Reported { lease: seq, report: report.clone() }, now);
         if self.stock.refresh(lease.group, now).release(seq) {
             self.ease(lease.group);
         }

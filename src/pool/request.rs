@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::outcome::Outcome;
 use super::settings::KeyId;
 
@@ -10,7 +12,7 @@ use super::settings::KeyId;
 pub const MOST_TOKENS: u64 = 1_000_000_000;
 
 /// One request for a key.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SelectRequest {
     /// Which keys match.
     pub filter: Filter,
@@ -23,7 +25,7 @@ pub struct SelectRequest {
 }
 
 /// Which keys match a request.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Filter {
     /// Models in the order of preference; empty means any.
     pub models: Vec<Arc<str>>,
@@ -36,7 +38,7 @@ pub struct Filter {
 }
 
 /// A request and its attempts so far.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Ask {
     pub(super) request: SelectRequest,
     /// The keys of the failed attempts of this chain.
@@ -46,7 +48,7 @@ pub(super) struct Ask {
 }
 
 /// A failed attempt.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Failure {
     pub(super) key: KeyId,
     pub(super) outcome: Outcome,

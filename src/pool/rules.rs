@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::cooldown::Backoff;
 use super::request::{MOST_TOKENS, SelectRequest};
 use super::settings::{KeyId, PoolSettings, Strategy};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rules {
     pub(super) strategy: Strategy,
     pub(super) fallback_order: Vec<KeyId>,

@@ -12,6 +12,7 @@ use super::line::WaiterId;
 use super::refusal::{NoUse, Refusal};
 use super::request::{Ask, SelectRequest};
 use super::settings::KeyId;
+use super::snapshot::What;
 use super::time::{Instant, Now, WallTime};
 use super::transition::Change;
 use super::view::{has_model, mismatch};
@@ -69,12 +70,11 @@ impl Pool {
         if let Some(lease) = self.try_grant(ask, &ahead, now) {
             return Ok(Selection::Granted(lease));
         }
-        let refusal = self.refusal(ask, now);
-        match (refusal, wait) {
-            (Refusal::Exhausted { .. }, Some(wait)) if self.untried(ask) > 0 => {
+        match wait {
+            Some(wait) if self.untried(ask) > 0 => {
                 self.join_line(ask, now.at.plus(wait), now).map(Selection::Waiting)
             }
-            (refusal, _) => Err(refusal),
+            _ => Err(self.refusal(ask, now)),
         }
     }
 
@@ -103,7 +103,15 @@ impl Pool {
         Some(self.grant(ask, seat.key, seat.model, now))
     }
 
-    fn grant(&mut self, ask: &Arc<Ask>, key: KeyIdx, model: Option<Arc<str>>, now: Now) -> Lease {
+    pub(super) fn grant(
+        &mut self,
+        ask: &Arc<Ask>,
+        key: KeyIdx,
+        model: Option<Arc<str>>,
+        now: Now,
+    ) -> Lease {
+        let id = self.stock[key].settings.id.clone();
+        self.note(What::Granted { key: id, model: model.clone(), ask: ask.clone() }, now);
         let tokens = self.rules.tokens(&ask.request);
         let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
         let group = self.stock[key].group;

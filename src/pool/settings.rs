@@ -6,10 +6,12 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::ResetZone;
 
 /// Everything the pool is told by the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PoolSettings {
     /// The keys in the order of their file; ids are unique.
     pub keys: Vec<KeySettings>,
@@ -52,7 +54,7 @@ impl Default for PoolSettings {
 }
 
 /// One key of the pool.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeySettings {
     /// The unique id.
     pub id: KeyId,
@@ -81,7 +83,7 @@ pub struct KeySettings {
 }
 
 /// The limits of a quota group; absent means unlimited.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// Requests a minute.
     pub rpm: Option<NonZeroU64>,
@@ -104,7 +106,7 @@ impl Limits {
 }
 
 /// How one of several equal keys is chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Strategy {
     /// One after another.
     RoundRobin,
@@ -154,6 +156,19 @@ impl KeyId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a key_id"))
     }
 }
 

@@ -10,6 +10,7 @@ use super::core::Pool;
 use super::line::WaiterId;
 use super::refusal::Refusal;
 use super::select::Lease;
+use super::snapshot::Fact;
 use super::time::{Instant, Now};
 use super::transition::Transition;
 
@@ -62,6 +63,20 @@ impl SharedPool {
         let result = call(&mut inner.pool, now);
         inner.settle();
         (result, inner.pool.take_transitions())
+    }
+
+    /// The facts since the last call of this, in order.
+    pub fn take_facts(&self) -> Vec<Fact> {
+        self.lock().pool.take_facts()
+    }
+
+    /// Keeps facts from here on. What `read` makes of the pool just before, and the facts until
+    /// then that nobody has taken.
+    pub fn begin_facts<T>(&self, read: impl FnOnce(&Pool) -> T) -> (T, Vec<Fact>) {
+        let mut inner = self.lock();
+        let facts = inner.pool.take_facts();
+        inner.pool.keep_facts(true);
+        (read(&inner.pool), facts)
     }
 
     /// The future answer to a request that waits in the line.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
@@ -13,7 +15,7 @@ use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
 
 /// A provider and whether it works.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ProviderHealth {
     pub(super) name: Arc<str>,
     pub(super) breaker: Breaker,

@@ -78,7 +78,7 @@ impl WallTime {
 }
 
 /// One reading of both clocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Now {
     /// The monotonic clock.
     pub at: Instant,
@@ -111,7 +111,7 @@ impl Now {
 
 /// The time zone in whose midnight a provider resets its day: an IANA name such as
 /// `America/Los_Angeles`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ResetZone(Arc<str>);
 
 impl ResetZone {

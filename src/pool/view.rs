@@ -52,7 +52,7 @@ impl View {
     pub(super) fn new(filter: &Filter, keys: &[Key], order: impl Fn(&KeyId) -> usize) -> Self {
         let mut ranked: Vec<(Rank, usize, usize, Seat)> = Vec::new();
         for (place, key) in keys.iter().enumerate() {
-            let idx = KeyIdx(u32::try_from(place).expect("fewer than 2^32 keys"));
+            let idx = KeyIdx::at(place);
             for (preference, model) in models(filter, key) {
                 let rank = Rank {
                     model: preference,

@@ -104,6 +104,7 @@ pub(super) async fn granted(
             }
         }
     };
+    service.keep();
     service.journal.selected(&lease);
     let configured = service.configuration.current();
     with_secret(service, &configured, &lease).ok_or_else(|| {

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::Keyring;
+use crate::state::StateKeeper;
 use crate::telemetry::Journal;
 
 /// What every endpoint works with.
@@ -19,6 +20,8 @@ use crate::telemetry::Journal;
 pub struct Service {
     /// The pool.
     pub pool: Arc<SharedPool>,
+    /// Keeps the state of the pool, if anything does.
+    pub keeper: Option<Arc<StateKeeper>>,
     /// The secrets of its keys.
     pub keyring: Arc<Keyring>,
     /// What has happened.
@@ -45,8 +48,16 @@ impl Service {
     /// Calls the pool and journals what the call has changed.
     pub fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
         let (result, transitions) = self.pool.call(self.clock.now(), call);
+        self.keep();
         self.journal.record(transitions);
         result
+    }
+
+    /// Once this returns, whatever the caller knows of the pool survives the end of the process.
+    pub fn keep(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.flush(&self.pool);
+        }
     }
 
     /// Whether the daemon is about to stop.

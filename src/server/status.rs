@@ -23,7 +23,7 @@ struct Status {
     providers: BTreeMap<String, Provider>,
     configuration: Loaded,
     shared_quota: Part,
-    state_file: Part,
+    state_file: State,
     version: &'static str,
     pid: u32,
     started_at: String,
@@ -65,6 +65,15 @@ struct Part {
     on: bool,
 }
 
+/// Where the state is kept, if it is, and whether it can be written.
+#[derive(Default, Serialize)]
+struct State {
+    on: bool,
+    directory: Option<String>,
+    error: Option<String>,
+    write_errors: u64,
+}
+
 /// What the pool says of itself.
 struct Glance {
     strategy: &'static str,
@@ -92,12 +101,23 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         providers: glance.providers,
         configuration: loaded(&configured),
         shared_quota: Part { on: false },
-        state_file: Part { on: false },
+        state_file: state(service),
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
         started_at: rfc3339(service.started.wall),
         uptime_seconds: up.as_secs(),
     })
+}
+
+fn state(service: &Service) -> State {
+    let Some(keeper) = &service.keeper else { return State::default() };
+    let status = keeper.status();
+    State {
+        on: true,
+        directory: Some(status.dir.display().to_string()),
+        error: status.failing,
+        write_errors: status.failures,
+    }
 }
 
 fn loaded(configured: &Arc<Configured>) -> Loaded {

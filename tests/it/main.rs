@@ -9,5 +9,6 @@ mod api;
 mod command;
 mod concurrency;
 mod leaks;
+mod state;
 mod surface;
 mod tidy;

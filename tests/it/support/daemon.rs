@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -37,17 +37,24 @@ impl TestDaemon {
         let path = |name: &str| dir.path().join(name);
         fs::write(path("keys.json"), keys_json).unwrap();
         fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
+        let state = if toml.contains("state_dir") { "" } else { "state_dir = \"\"\n" };
+        let toml = toml.replace("STATE", path("state").to_str().unwrap());
         let settings = format!(
-            "socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n",
+            "{state}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n",
             path("keypool.sock"),
             path("keys.json"),
         );
         fs::write(path("keypool.toml"), settings).unwrap();
 
-        let secrets = variables(keys_json);
+        Self::start(dir, ManualClock::default())
+    }
+
+    /// A daemon with the files of `dir`.
+    fn start(dir: TempDir, clock: ManualClock) -> Self {
+        let secrets = variables(&fs::read_to_string(dir.path().join("keys.json")).unwrap());
         let process = Process::new(secrets.into_iter().map(|(k, v)| (k.into(), v.into())));
-        let flags = Flags { config: Some(path("keypool.toml")), ..Flags::default() };
-        let clock = ManualClock::default();
+        let config = Some(dir.path().join("keypool.toml"));
+        let flags = Flags { config, ..Flags::default() };
         let built = bootstrap(&flags, &process).unwrap();
         let daemon = Daemon::start(built, flags, process, Clock::Manual(clock.clone())).unwrap();
         let controls = daemon.controls();
@@ -59,8 +66,36 @@ impl TestDaemon {
         Self { dir, clock, controls, thread: Some(thread) }
     }
 
+    /// A daemon that keeps its state in `state`.
+    pub(crate) fn keeping_state(keys_json: &str) -> Self {
+        Self::with(keys_json, "state_dir = \"STATE\"")
+    }
+
+    /// Another daemon, started with the files as they are at this instant: what would be there
+    /// after a `kill -9`. `spoil` may change them first.
+    pub(crate) fn after_a_kill(&self, spoil: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let toml = fs::read_to_string(self.dir.path().join("keypool.toml")).unwrap();
+        let (old, new) = (self.dir.path().to_str().unwrap(), dir.path().to_str().unwrap());
+        fs::write(dir.path().join("keypool.toml"), toml.replace(old, new)).unwrap();
+        fs::copy(self.dir.path().join("keys.json"), dir.path().join("keys.json")).unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        for entry in fs::read_dir(self.dir.path().join("state")).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
+        }
+        spoil(&state);
+        Self::start(dir, self.clock.clone())
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("keypool.sock")
+    }
+
+    /// Where the state is kept.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

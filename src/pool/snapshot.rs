@@ -1,0 +1,172 @@
+//! What must outlive the process: the whole state as a value, and every later change as a fact.
+//!
+//! A pool is a function of its calls. A snapshot and the facts since then, replayed in order, give
+//! the same pool: the same windows, cooldowns, leases and totals. No secret is in either.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::core::Pool;
+use super::group::{Group, GroupIdx};
+use super::key::{Key, KeyIdx};
+use super::lease::{LeaseBook, LeaseSeq};
+use super::report::Report;
+use super::request::Ask;
+use super::rules::Rules;
+use super::settings::{KeyId, PoolSettings};
+use super::stock::ProviderHealth;
+use super::time::{Calendar, Instant, Now};
+
+/// A change that must not be forgotten.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Fact {
+    now: Now,
+    what: What,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) enum What {
+    /// A lease was granted.
+    Granted { key: KeyId, model: Option<Arc<str>>, ask: Arc<Ask> },
+    /// A lease was reported.
+    Reported { lease: LeaseSeq, report: Report },
+    /// The failures of a key were forgotten.
+    Cleared { key: KeyId },
+    /// Another configuration was taken.
+    Reconfigured { settings: PoolSettings },
+}
+
+/// The state of a pool, to be written.
+#[derive(Serialize)]
+pub struct Snapshot<'a> {
+    rules: &'a Rules,
+    keys: &'a [Key],
+    groups: &'a [Group],
+    providers: &'a [ProviderHealth],
+    leases: &'a LeaseBook,
+    last_key: Option<KeyIdx>,
+    recoveries: &'a BTreeSet<(Instant, GroupIdx)>,
+}
+
+/// The state of a pool, as it was read.
+#[derive(Debug, Deserialize)]
+pub struct Saved {
+    rules: Rules,
+    keys: Vec<Key>,
+    groups: Vec<Group>,
+    providers: Vec<ProviderHealth>,
+    leases: LeaseBook,
+    last_key: Option<KeyIdx>,
+    recoveries: BTreeSet<(Instant, GroupIdx)>,
+}
+
+impl Fact {
+    /// When it happened.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+}
+
+impl Saved {
+    /// Whether every part of it names parts that are there.
+    fn is_sound(&self) -> bool {
+        let group_exists = |group: GroupIdx| (group.0 as usize) < self.groups.len();
+        let key_exists = |key: KeyIdx| (key.0 as usize) < self.keys.len();
+        let sound_key =
+            |key: &Key| group_exists(key.group) && (key.provider.0 as usize) < self.providers.len();
+        self.keys.iter().all(sound_key)
+            && self.groups.iter().all(|group| group.members.iter().all(|key| key_exists(*key)))
+            && self
+                .leases
+                .iter()
+                .all(|(_, lease)| key_exists(lease.key) && group_exists(lease.group))
+            && self.last_key.is_none_or(key_exists)
+            && self.recoveries.iter().all(|(_, group)| group_exists(*group))
+    }
+}
+
+impl Pool {
+    /// A pool with a saved state; `None` if the state contradicts itself.
+    pub fn restore(calendar: Arc<dyn Calendar>, seed: u64, saved: Saved) -> Option<Self> {
+        if !saved.is_sound() {
+            return None;
+        }
+        let mut pool = Self::new(calendar, 0, seed);
+        let configured = saved.keys.iter().enumerate().filter(|(_, key)| key.configured);
+        pool.stock.by_id = configured
+            .map(|(place, key)| (key.settings.id.clone(), KeyIdx::at(place)))
+            .collect::<HashMap<_, _>>();
+        pool.rules = saved.rules;
+        pool.stock.keys = saved.keys;
+        pool.stock.groups = saved.groups;
+        pool.stock.providers = saved.providers;
+        pool.leases = saved.leases;
+        pool.last_key = saved.last_key;
+        pool.recoveries = saved.recoveries;
+        Some(pool)
+    }
+
+    /// The whole state.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            rules: &self.rules,
+            keys: &self.stock.keys,
+            groups: &self.stock.groups,
+            providers: &self.stock.providers,
+            leases: &self.leases,
+            last_key: self.last_key,
+            recoveries: &self.recoveries,
+        }
+    }
+
+    /// Keeps facts from now on, or no more.
+    pub fn keep_facts(&mut self, keep: bool) {
+        self.facts = keep.then(Vec::new);
+    }
+
+    /// The facts since the last call of this, in order.
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        self.facts.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn note(&mut self, what: What, now: Now) {
+        if let Some(facts) = &mut self.facts {
+            facts.push(Fact { now, what });
+        }
+    }
+
+    /// Does again what a fact tells. Says whether it could be done.
+    pub fn replay(&mut self, fact: Fact) -> bool {
+        let now = fact.now;
+        self.advance(now);
+        let done = match fact.what {
+            What::Granted { key, model, ask } => {
+                let known = self.stock.by_id.get(&key).copied();
+                known.map(|idx| self.grant(&ask, idx, model, now)).is_some()
+            }
+            What::Reported { lease, report } => {
+                self.report(self.leases.id(lease), &report, now).is_ok()
+            }
+            What::Cleared { key } => self.clear(&key, now),
+            What::Reconfigured { settings } => {
+                self.reconfigure(settings, now);
+                true
+            }
+        };
+        self.transitions.clear();
+        done
+    }
+
+    /// Treats every limit as used as far as possible at `at`: nothing is known of the uses until
+    /// then. The windows of a minute are full; of the day one half is left.
+    pub fn assume_used(&mut self, at: Instant, now: Now) {
+        self.advance(now);
+        for place in 0..self.stock.groups.len() {
+            let group = GroupIdx::at(place);
+            self.stock.refresh(group, now).quota.assume_used(at);
+        }
+        self.views.clear();
+    }
+}

@@ -1,0 +1,117 @@
+//! The bytes of snapshots and logs.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::pool::{Fact, Now, Saved, Snapshot};
+
+/// The version of both formats. Another one is not read.
+const VERSION: u32 = 1;
+
+const SNAPSHOT_MAGIC: &[u8] = b"keypool state\n";
+const LOG_MAGIC: &[u8] = b"keypool facts\n";
+
+/// The most bytes of a file that are read; a pool of 10,000 keys has less than a tenth.
+pub(super) const MOST_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Why bytes are no state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("it is not a file of keypool")]
+    Foreign,
+    #[error("it is of version {0}, and this keypool reads version {VERSION}")]
+    Version(u32),
+    #[error("its checksum is wrong")]
+    Checksum,
+    #[error("its content is not sound")]
+    Content,
+}
+
+/// What a snapshot begins with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    /// The first log that is not in the snapshot.
+    pub(super) generation: u64,
+    /// The boot of the machine it was made in.
+    pub(super) boot_id: String,
+    /// What was added to the machine's clock.
+    pub(super) offset: i64,
+    /// When it was made.
+    pub(super) now: Now,
+}
+
+/// The files of a state directory.
+pub(super) fn snapshot_path(dir: &Path) -> PathBuf {
+    dir.join("keypool.state")
+}
+
+pub(super) fn log_path(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("keypool.log.{generation}"))
+}
+
+/// A whole snapshot.
+pub(super) fn encode_snapshot(header: &Header, snapshot: &Snapshot<'_>) -> Option<Vec<u8>> {
+    let payload = postcard::to_stdvec(&(header, snapshot)).ok()?;
+    let mut bytes = head(SNAPSHOT_MAGIC);
+    bytes.extend(crc32fast::hash(&payload).to_le_bytes());
+    bytes.extend(payload);
+    Some(bytes)
+}
+
+pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(Header, Saved), Damage> {
+    let rest = after_head(bytes, SNAPSHOT_MAGIC)?;
+    let (checksum, payload) = rest.split_first_chunk().ok_or(Damage::Checksum)?;
+    if crc32fast::hash(payload) != u32::from_le_bytes(*checksum) {
+        return Err(Damage::Checksum);
+    }
+    postcard::from_bytes(payload).map_err(|_| Damage::Content)
+}
+
+/// What a log begins with.
+pub(super) fn log_head() -> Vec<u8> {
+    head(LOG_MAGIC)
+}
+
+/// Appends a fact: its length, its checksum, itself.
+pub(super) fn encode_fact(fact: &Fact, into: &mut Vec<u8>) {
+    let Ok(payload) = postcard::to_stdvec(fact) else { return };
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    into.extend(length.to_le_bytes());
+    into.extend(crc32fast::hash(&payload).to_le_bytes());
+    into.extend(payload);
+}
+
+/// The facts of a log up to the first that is not sound, and whether that is the end.
+pub(super) fn decode_log(bytes: &[u8]) -> Result<(Vec<Fact>, bool), Damage> {
+    let mut rest = after_head(bytes, LOG_MAGIC)?;
+    let mut facts = Vec::new();
+    while let Some((fact, after)) = decode_fact(rest) {
+        facts.push(fact);
+        rest = after;
+    }
+    Ok((facts, rest.is_empty()))
+}
+
+fn decode_fact(bytes: &[u8]) -> Option<(Fact, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (checksum, rest) = rest.split_first_chunk()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (payload, rest) = rest.split_at_checked(length)?;
+    let sound = crc32fast::hash(payload) == u32::from_le_bytes(*checksum);
+    let fact = postcard::from_bytes(payload).ok()?;
+    sound.then_some((fact, rest))
+}
+
+fn head(magic: &[u8]) -> Vec<u8> {
+    [magic, &VERSION.to_le_bytes()].concat()
+}
+
+fn after_head<'a>(bytes: &'a [u8], magic: &[u8]) -> Result<&'a [u8], Damage> {
+    let rest = bytes.strip_prefix(magic).ok_or(Damage::Foreign)?;
+    let (version, rest) = rest.split_first_chunk().ok_or(Damage::Checksum)?;
+    match u32::from_le_bytes(*version) {
+        VERSION => Ok(rest),
+        other => Err(Damage::Version(other)),
+    }
+}

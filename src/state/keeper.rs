@@ -1,0 +1,188 @@
+//! Writing what happens: facts at once, a snapshot now and then.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::format::{encode_fact, encode_snapshot, log_head, log_path, snapshot_path};
+use super::opening::SnapshotHeader;
+use crate::clock::Clock;
+use crate::pool::{Fact, SharedPool};
+
+/// A log this long is followed by a snapshot.
+const LONG_LOG: u64 = 8 * 1024 * 1024;
+
+/// Keeps the state of a pool in a directory.
+#[derive(Debug)]
+pub struct StateKeeper {
+    dir: PathBuf,
+    clock: Clock,
+    boot_id: String,
+    log: Mutex<Log>,
+    /// Held for as long as the directory is ours.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Log {
+    /// The log that is being written, unless writing fails.
+    file: Option<File>,
+    generation: u64,
+    length: u64,
+    synced: u64,
+    failing: Option<String>,
+    failures: u64,
+}
+
+/// How the keeping goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StateStatus {
+    /// Where the state is.
+    pub dir: PathBuf,
+    /// Why nothing can be written, if nothing can.
+    pub failing: Option<String>,
+    /// How often writing has failed.
+    pub failures: u64,
+}
+
+impl StateKeeper {
+    pub(super) fn new(
+        dir: &Path,
+        lock: File,
+        generation: u64,
+        clock: Clock,
+        boot_id: String,
+    ) -> Self {
+        let log = Log { file: None, generation, length: 0, synced: 0, failing: None, failures: 0 };
+        Self { dir: dir.to_owned(), clock, boot_id, log: Mutex::new(log), _lock: lock }
+    }
+
+    /// Writes the facts of `pool` that are not written yet. Once this returns, whatever the caller
+    /// knows of the pool survives the end of the process.
+    pub fn flush(&self, pool: &SharedPool) {
+        let mut log = self.lock();
+        // Facts are taken under the lock of the log, so that they are written in their order.
+        log.write(&pool.take_facts());
+    }
+
+    /// Writes a snapshot and begins a new log. What happens meanwhile goes to the new log.
+    pub fn snapshot(&self, pool: &SharedPool) {
+        let written = self.begin_log(pool).and_then(|(generation, snapshot)| {
+            self.replace_snapshot(&snapshot)?;
+            self.remove_logs_before(generation);
+            Ok(())
+        });
+        let mut log = self.lock();
+        match written {
+            Ok(()) if log.file.is_some() => {
+                if log.failing.take().is_some() {
+                    tracing::info!("the state in {} is kept again", self.dir.display());
+                }
+            }
+            Ok(()) => {}
+            Err(error) => log.fail(&error),
+        }
+    }
+
+    /// Does what is due once a second: brings facts to the disk, makes a snapshot after a long
+    /// log, and tries again after a failure.
+    pub fn tend(&self, pool: &SharedPool) {
+        let (again, file) = {
+            let mut log = self.lock();
+            let again = log.file.is_none() || log.length > LONG_LOG;
+            let unsynced = log.length > log.synced;
+            log.synced = log.length;
+            (again, log.file.as_ref().filter(|_| unsynced).and_then(|file| file.try_clone().ok()))
+        };
+        if let Some(file) = file
+            && let Err(error) = file.sync_data()
+        {
+            // A failed sync may have dropped what it was to write: begin anew.
+            self.lock().fail(&error);
+        } else if again {
+            self.snapshot(pool);
+        }
+    }
+
+    /// How the keeping goes.
+    pub fn status(&self) -> StateStatus {
+        let log = self.lock();
+        let failing = log.failing.clone();
+        StateStatus { dir: self.dir.clone(), failing, failures: log.failures }
+    }
+
+    /// Begins a new log, and encodes the state before it.
+    fn begin_log(&self, pool: &SharedPool) -> io::Result<(u64, Vec<u8>)> {
+        let mut log = self.lock();
+        let generation = log.generation + u64::from(log.length > 0 || log.failing.is_some());
+        let path = log_path(&self.dir, generation);
+        let mut file =
+            File::options().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(&log_head())?;
+        let header = SnapshotHeader {
+            generation,
+            boot_id: self.boot_id.clone(),
+            offset: self.clock.offset(),
+            now: self.clock.now(),
+        };
+        let (snapshot, facts) = pool.begin_facts(|pool| encode_snapshot(&header, &pool.snapshot()));
+        // They are in the snapshot as well, but that is not on the disk yet.
+        log.write(&facts);
+        let snapshot = snapshot.ok_or_else(|| io::Error::other("the state cannot be encoded"))?;
+        log.file = Some(file);
+        log.generation = generation;
+        log.length = log_head().len() as u64;
+        log.synced = 0;
+        Ok((generation, snapshot))
+    }
+
+    fn replace_snapshot(&self, bytes: &[u8]) -> io::Result<()> {
+        let path = snapshot_path(&self.dir);
+        let beside = path.with_added_extension("tmp");
+        fs::remove_file(&beside).ok();
+        let mut file = File::options().create_new(true).write(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Logs that are in the snapshot are superfluous; one that cannot be removed does no harm.
+    fn remove_logs_before(&self, generation: u64) {
+        let mut old = generation;
+        while old > 0 && fs::remove_file(log_path(&self.dir, old - 1)).is_ok() {
+            old -= 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn write(&mut self, facts: &[Fact]) {
+        let Some(file) = self.file.as_mut().filter(|_| !facts.is_empty()) else { return };
+        let mut bytes = Vec::new();
+        for fact in facts {
+            encode_fact(fact, &mut bytes);
+        }
+        match file.write_all(&bytes) {
+            Ok(()) => self.length += bytes.len() as u64,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Stops writing to a log of which nobody knows what it holds. The next snapshot begins a new
+    /// one.
+    fn fail(&mut self, error: &io::Error) {
+        self.failures += 1;
+        if self.failing.is_none() {
+            tracing::error!(%error, "the state cannot be kept; serving goes on, trying again");
+        }
+        self.failing = Some(error.to_string());
+        self.file = None;
+    }
+}
