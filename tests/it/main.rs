@@ -5,9 +5,14 @@
 
 mod support;
 
+#[allow(dead_code, unused_imports, reason = "the simulation uses other parts")]
+#[path = "../support/provider/mod.rs"]
+mod provider;
+
 mod api;
 mod command;
 mod concurrency;
+mod examples;
 mod leaks;
 mod state;
 mod surface;
