@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{TestDaemon, keys_json, send};
 
 fn drain(daemon: &TestDaemon) -> usize {
-    (0..).take_while(|_| daemon.post("/v1/select", &json!({})).status == 200).count()
+    (0..1000).take_while(|_| daemon.post("/v1/select", &json!({})).status == 200).count()
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn cooldowns_deaths_levels_totals_and_leases_go_on() {
 fn round_robin_goes_on_with_the_next_key() {
     let keys = [("a", ""), ("b", ""), ("c", "")];
     let daemon = TestDaemon::keeping_state(&keys_json(&keys).replace("\n]", "]").replacen(
-        "{",
+        '{',
         "{\"rotation_strategy\": \"round_robin\",",
         1,
     ));

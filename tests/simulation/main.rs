@@ -41,7 +41,7 @@ const TOLERANCE_OF_LUCK: f64 = 1.0;
 const SEEDS: [u64; 3] = [39, 40, 41];
 
 fn cells(policy: Policy, traffic: Traffic, load: u32) -> Vec<Cell> {
-    let kinds = SEEDS.into_iter().zip(Enforcement::ALL);
+    let kinds = SEEDS.into_iter().zip(Enforcement::BY_MINUTE);
     kinds.map(|(seed, enforcement)| Cell { policy, traffic, load, enforcement, seed }).collect()
 }
 
@@ -50,7 +50,7 @@ fn keypool_uses_the_whole_quota_and_no_provider_ever_answers_429() {
     let of =
         |&(traffic, load, ..): &(Traffic, u32, f64, f64)| cells(Policy::Keypool, traffic, load);
     let cells: Vec<Cell> = EXPECTED.iter().flat_map(of).collect();
-    assert_eq!(cells.len(), Traffic::ALL.len() * LOADS.len() * Enforcement::ALL.len());
+    assert_eq!(cells.len(), Traffic::ALL.len() * LOADS.len() * Enforcement::BY_MINUTE.len());
     let figures = run(&cells);
     for (cell, figures) in cells.iter().zip(&figures) {
         assert_eq!(figures.refusals_ever(), 0, "{cell:?}");
@@ -73,6 +73,30 @@ fn refused(policy: Policy) -> f64 {
     let enforcement = Enforcement::SlidingWindow;
     let cell = Cell { policy, traffic: Traffic::Poisson, load: 95, enforcement, seed: SEEDS[0] };
     cell.run().refused_per_thousand()
+}
+
+/// A provider that admits one request a second where it says 60 a minute can be used as fast as
+/// requests that take 20 to 250 ms to it can be spaced: by a second and the difference. Of the
+/// example keys' quota that is this share, in percent.
+const ATTAINABLE_BY_THE_SECOND: f64 = 83.0;
+
+#[test]
+fn keypool_learns_the_pace_of_a_provider_that_counts_by_the_second() {
+    let cell = |load| Cell {
+        policy: Policy::Keypool,
+        traffic: Traffic::Poisson,
+        load,
+        enforcement: Enforcement::EverySecond,
+        seed: SEEDS[0],
+    };
+    let figures = run(&[cell(50), cell(95), cell(150)]);
+    for figures in &figures {
+        assert!(figures.refused_per_thousand() < 2.0, "{figures}");
+    }
+    assert!(figures[0].granted_share() > 49.0, "{}", figures[0]);
+    for figures in &figures[1..] {
+        assert!(figures.granted_share() > ATTAINABLE_BY_THE_SECOND - 4.0, "{figures}");
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub(crate) const LOADS: [u32; 4] = [50, 95, 100, 150];
 /// What is left out of the figures at the beginning.
 const WARM_UP: Duration = Duration::from_mins(3);
 
+/// The same where there is something to learn first.
+const LEARNING: Duration = Duration::from_mins(30);
+
 /// What the figures are about.
 const MEASURED: Duration = Duration::from_hours(1);
 
@@ -52,6 +55,7 @@ enum Event {
 }
 
 struct World {
+    warm_up: Duration,
     clock: ManualClock,
     /// By time, and at one time in the order they were planned.
     plan: BTreeMap<(Instant, u64), Event>,
@@ -78,16 +82,27 @@ impl Cell {
         let rpm = |key: &Key| usize::try_from(key.account.rpm).expect("limits are small");
         let rpms: Vec<usize> = keys.iter().map(rpm).collect();
         let figures = Figures::of_capacity(allowed(&keys, MEASURED));
-        ideal(&rpms, settings.delay_guard, &self.arrivals(&keys), figures)
+        ideal(&rpms, settings.delay_guard, &self.arrivals(&keys), self.warm_up(), figures)
+    }
+
+    /// What is left out of the figures at the beginning.
+    fn warm_up(self) -> Duration {
+        match self.enforcement {
+            Enforcement::EverySecond => LEARNING,
+            Enforcement::FixedMinute | Enforcement::SlidingWindow | Enforcement::TokenBucket => {
+                WARM_UP
+            }
+        }
     }
 
     /// When requests come, from the start of the simulation.
     fn arrivals(self, keys: &[Key]) -> Vec<Duration> {
         let load = usize::try_from(self.load).expect("a percentage");
         let offered = |span| allowed(keys, span) * load / 100;
-        let warm_up = self.traffic.arrivals(offered(WARM_UP), WARM_UP, self.seed);
+        let span = self.warm_up();
+        let warm_up = self.traffic.arrivals(offered(span), span, self.seed);
         let measured = self.traffic.arrivals(offered(MEASURED), MEASURED, !self.seed);
-        warm_up.into_iter().chain(measured.into_iter().map(|time| WARM_UP + time)).collect()
+        warm_up.into_iter().chain(measured.into_iter().map(|time| span + time)).collect()
     }
 
     async fn simulate(self) -> Figures {
@@ -140,6 +155,7 @@ impl World {
         let arrivals = cell.arrivals(keys);
         let start = clock.now();
         let mut world = Self {
+            warm_up: cell.warm_up(),
             clock,
             plan: BTreeMap::new(),
             planned: 0,
@@ -151,7 +167,7 @@ impl World {
         };
         for (request, &time) in arrivals.iter().enumerate() {
             world.plan(start.at.plus(time), Event::Arrive(request));
-            if is_measured(time) {
+            if is_measured(time, cell.warm_up()) {
                 world.figures.offered();
             }
         }
@@ -189,14 +205,14 @@ impl World {
         let arrived = arrived.since(Instant::ZERO);
         match outcome {
             Outcome::Success => {
-                if is_measured(now) {
+                if is_measured(now, self.warm_up) {
                     self.figures.granted();
                 }
-                if is_measured(arrived) {
+                if is_measured(arrived, self.warm_up) {
                     self.figures.served(now.saturating_sub(arrived), attempts == 1);
                 }
             }
-            Outcome::RateLimited(_) => self.figures.refused(is_measured(now)),
+            Outcome::RateLimited(_) => self.figures.refused(is_measured(now, self.warm_up)),
             Outcome::AuthFailed
             | Outcome::ModelRefused
             | Outcome::EgressRefused
@@ -215,8 +231,8 @@ fn allowed(keys: &[Key], span: Duration) -> usize {
 }
 
 /// Whether the figures are about what happens `at` that time after the start.
-pub(crate) fn is_measured(at: Duration) -> bool {
-    (WARM_UP..WARM_UP + MEASURED).contains(&at)
+pub(crate) fn is_measured(at: Duration, warm_up: Duration) -> bool {
+    (warm_up..warm_up + MEASURED).contains(&at)
 }
 
 /// The wall clock counts milliseconds; to advance by parts of one would make it run away from the

@@ -42,6 +42,7 @@ pub(crate) fn ideal(
     rpms: &[usize],
     guard: Duration,
     requests: &[Duration],
+    warm_up: Duration,
     mut figures: Figures,
 ) -> Figures {
     let span = Duration::from_mins(1) + guard;
@@ -49,7 +50,7 @@ pub(crate) fn ideal(
         rpms.iter().map(|&rpm| Key { rpm, granted: VecDeque::new() }).collect();
     let mut line = Duration::ZERO;
     for &arrived in requests {
-        let measured = is_measured(arrived);
+        let measured = is_measured(arrived, warm_up);
         if measured {
             figures.offered();
         }
@@ -61,7 +62,7 @@ pub(crate) fn ideal(
         line = start;
         let most_room = keys.iter_mut().max_by_key(|key| (key.room(span, start) * 1000) / key.rpm);
         most_room.expect("there are keys").grant(start);
-        if is_measured(start) {
+        if is_measured(start, warm_up) {
             figures.granted();
         }
         if measured {

@@ -1,4 +1,4 @@
-//! One key's limit, as the three kinds of providers enforce it.
+//! One key's limit, as the kinds of providers enforce it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,11 +18,18 @@ pub(crate) enum Enforcement {
     SlidingWindow,
     /// By a bucket of `rpm` requests that fills up in a minute.
     TokenBucket,
+    /// By a bucket that holds no more than comes in a second: 60 a minute are one a second.
+    EverySecond,
 }
 
 impl Enforcement {
+    /// Those that count by the minute, as they say.
+    pub(crate) const BY_MINUTE: [Self; 3] =
+        [Self::FixedMinute, Self::SlidingWindow, Self::TokenBucket];
+
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::FixedMinute, Self::SlidingWindow, Self::TokenBucket];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::FixedMinute, Self::SlidingWindow, Self::TokenBucket, Self::EverySecond];
 
     /// What people call it.
     pub(crate) const fn name(self) -> &'static str {
@@ -30,6 +37,7 @@ impl Enforcement {
             Self::FixedMinute => "fixed minute",
             Self::SlidingWindow => "sliding window",
             Self::TokenBucket => "token bucket",
+            Self::EverySecond => "every second",
         }
     }
 }
@@ -53,9 +61,16 @@ enum Counter {
     },
     /// `credit` is in requests times [`MINUTE_NANOS`], so that refilling is exact.
     Bucket {
+        capacity: u64,
         credit: u64,
         filled: Instant,
     },
+}
+
+impl Counter {
+    fn bucket(capacity: u64) -> Self {
+        Self::Bucket { capacity, credit: capacity * MINUTE_NANOS, filled: Instant::ZERO }
+    }
 }
 
 impl Enforcer {
@@ -68,9 +83,8 @@ impl Enforcer {
                 Counter::Minute { phase_millis, minute: 0, used: 0 }
             }
             Enforcement::SlidingWindow => Counter::Window { admitted: VecDeque::new() },
-            Enforcement::TokenBucket => {
-                Counter::Bucket { credit: rpm * MINUTE_NANOS, filled: Instant::ZERO }
-            }
+            Enforcement::TokenBucket => Counter::bucket(rpm),
+            Enforcement::EverySecond => Counter::bucket((rpm / 60).max(1)),
         };
         Self { rpm, counter }
     }
@@ -99,10 +113,10 @@ impl Enforcer {
                 }
                 admitted.push_back(now.at);
             }
-            Counter::Bucket { credit, filled } => {
+            Counter::Bucket { capacity, credit, filled } => {
                 let idle = u64::try_from(now.at.since(*filled).as_nanos()).unwrap_or(u64::MAX);
                 let refill = idle.saturating_mul(self.rpm);
-                *credit = credit.saturating_add(refill).min(self.rpm * MINUTE_NANOS);
+                *credit = credit.saturating_add(refill).min(*capacity * MINUTE_NANOS);
                 *filled = now.at;
                 if *credit < MINUTE_NANOS {
                     let missing = MINUTE_NANOS - *credit;
@@ -154,6 +168,13 @@ mod tests {
             admits(Enforcement::SlidingWindow, &[0, 30_000, 30_001, 59_999, 60_000, 60_001]),
             [Ok(()), Ok(()), Err(29_999), Err(1), Ok(()), Err(29_999)]
         );
+    }
+
+    #[test]
+    fn a_second_admits_what_comes_in_a_second() {
+        let mut enforcer = Enforcer::new(Enforcement::EverySecond, 60, Duration::ZERO);
+        let admits = [0, 1, 999, 1_000, 1_500].map(|millis| enforcer.admit(at(millis)).is_ok());
+        assert_eq!(admits, [true, false, false, true, false]);
     }
 
     #[test]

@@ -173,7 +173,8 @@ impl Ledger {
             }
             Err(delay) => {
                 self.tally.rate_limited += 1;
-                dialect.rate_limited(account.rpm, delay)
+                // A provider speaks of whole seconds.
+                dialect.rate_limited(account.rpm, delay.max(Duration::from_secs(1)))
             }
         }
     }
