@@ -223,7 +223,7 @@ async fn drain(service: &Service, grace: Duration) {
     service.stopping.cancel();
     service.tasks.close();
     tokio::select! {
-        () = service.tasks.wait() => return,
+        () = service.tasks.wait() => {}
         () = service.clock.sleep(grace) => {}
     }
     service.closing.cancel();

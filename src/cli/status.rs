@@ -30,7 +30,7 @@ pub async fn status(
 }
 
 /// The members that have a place of their own on the screen.
-const SHOWN: [&str; 11] = [
+const SHOWN: [&str; 13] = [
     "ready",
     "rotation",
     "strategy",
@@ -39,6 +39,8 @@ const SHOWN: [&str; 11] = [
     "capacity",
     "waiting",
     "configuration",
+    "providers",
+    "state_file",
     "version",
     "pid",
     "uptime_seconds",
@@ -58,6 +60,8 @@ fn text(status: &Value, now: WallTime) -> String {
     for (title, list) in [("error", "errors"), ("warning", "warnings")] {
         rows.extend(items(&configuration[list]).iter().map(|item| row(title, words(item))));
     }
+    rows.extend(broken_providers(&status["providers"], now));
+    rows.push(row("state", state(&status["state_file"])));
     rows.push(row("daemon", daemon(status)));
     // The start is the uptime again.
     rows.extend(others(status, &[&SHOWN[..], &["started_at"]].concat()));
@@ -136,6 +140,29 @@ fn verdict(status: &Value) -> String {
     format!("not ready: {why}")
 }
 
+/// The providers whose breaker is open.
+fn broken_providers(providers: &Value, now: WallTime) -> Vec<(String, String)> {
+    let providers = providers.as_object().into_iter().flatten();
+    let broken = providers.filter(|(_, provider)| provider["breaker_open"] == true);
+    let told = |(name, provider): (&String, &Value)| {
+        let until = time(&provider["until"], now);
+        row("provider", format!("{name} fails for several keys alike; next trial {until}"))
+    };
+    broken.map(told).collect()
+}
+
+/// Where the state is kept, and whether it can be written.
+fn state(state: &Value) -> String {
+    if state["on"] != true {
+        return "not kept: a restart begins with empty counters".to_owned();
+    }
+    let directory = words(&state["directory"]);
+    match state["error"].as_str() {
+        Some(error) => format!("CANNOT BE WRITTEN to {directory}: {error}"),
+        None => format!("kept in {directory}"),
+    }
+}
+
 fn rotation(rotation: &Value) -> String {
     let on = if rotation["on"] == true { "on" } else { "off" };
     match rotation["why"].as_str() {
@@ -203,7 +230,9 @@ mod tests {
             "waiting": 0,
             "configuration": {"generation": 1, "source": "config/keys.json",
                 "last_reload": "2026-11-21T11:59:48Z", "errors": [], "warnings": ["w 1", "w 2"]},
-            "shared_quota": {"on": false}, "state_file": {"on": false},
+            "shared_quota": {"on": false}, "state_file": {"on": true, "directory": "state", "error": null},
+            "providers": {"gemini": {"breaker_open": false, "until": null},
+                "mine": {"breaker_open": true, "until": "2026-11-21T12:00:05Z"}},
             "version": "0.1.0", "pid": 26_223, "started_at": "2026-11-21T11:58:30Z", "uptime_seconds": 90
         })
     }
@@ -233,6 +262,8 @@ mod tests {
              configuration  config/keys.json, generation 1, last read 12 s ago\n\
              warning        w 1\n\
              warning        w 2\n\
+             provider       mine fails for several keys alike; next trial in 5 s\n\
+             state          kept in state\n\
              daemon         up 1 min 30 s, version 0.1.0, pid 26223\n"
         );
     }
@@ -298,6 +329,7 @@ mod tests {
                 "rotation       on",
                 "configuration  none in use, last read 12 s ago",
                 "error          keys.json: line 3",
+                "state          not kept: a restart begins with empty counters",
                 "daemon         version 9.0.0, pid 1",
                 "shared quota   {\"on\":true}",
                 "watched        true",

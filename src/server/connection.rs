@@ -42,10 +42,10 @@ impl Server {
         Self { listener, service, max_connections }
     }
 
-    /// Serves until the daemon is to stop; connections that are open then end with their present
-    /// request.
+    /// Serves until the daemon closes. Once it is to stop, connections end with their present
+    /// request, and new ones are served a last one: an application that stops as well has calls
+    /// to finish.
     pub async fn run(self) -> io::Result<()> {
-        let stop = self.service.stopping.clone();
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Arc::new(Semaphore::new(self.max_connections));
         let mut http = http1::Builder::new();
@@ -61,12 +61,14 @@ impl Server {
                 (socket.accept().await, place)
             };
             let (accepted, place) = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = self.service.closing.cancelled() => return Ok(()),
                 accepted = accepted => accepted,
             };
             match (accepted, place) {
                 (Ok((stream, _)), Ok(place)) => {
-                    let serving = serve(http.clone(), stream, self.service.clone());
+                    let mut http = http.clone();
+                    http.keep_alive(!self.service.is_draining());
+                    let serving = serve(http, stream, self.service.clone());
                     self.service.tasks.spawn(held(place, serving));
                 }
                 (Err(error), _) => rest(&error).await,
@@ -100,9 +102,17 @@ async fn serve(http: http1::Builder, stream: UnixStream, service: Arc<Service>) 
     });
     let connection = http.serve_connection(TokioIo::new(guarded), answer);
     tokio::pin!(connection);
+    // A connection that comes while the daemon stops has its last request before it.
+    let told_to_end = async {
+        if service.is_draining() {
+            std::future::pending::<()>().await;
+        } else {
+            service.stopping.cancelled().await;
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = service.stopping.cancelled() => {
+        () = told_to_end => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -118,6 +118,10 @@ fn a_daemon_that_is_told_to_stop_ends_the_waits_after_the_grace() {
             thread::yield_now();
         }
         daemon.control(Control::Stop);
+        while daemon.get("/readyz").status != 503 {
+            thread::yield_now();
+        }
+        assert_eq!(daemon.get("/livez").status, 200, "new connections are still served");
         while !waiter.is_finished() {
             daemon.pass(Duration::from_secs(1));
             thread::yield_now();
