@@ -11,6 +11,8 @@ pub mod telemetry;
 
 pub mod secrets;
 
+pub mod watch;
+
 pub mod signals;
 
 pub mod server;

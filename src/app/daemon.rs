@@ -5,21 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::loading::Loader;
 use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags};
-use crate::control::Control;
+use crate::control::{Asked, Controls, controls};
 use crate::pool::{Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process};
 use crate::server::{
     Configuration, Configured, ListenError, Listener, Server, Service, SocketSettings,
 };
 use crate::telemetry::Journal;
+use crate::watch::{Mode, Watch};
 
 /// How often secrets that are missing are looked for again.
 const SECRET_RETRY: Duration = Duration::from_secs(5);
@@ -32,7 +33,8 @@ pub struct Daemon {
     listener: Listener,
     max_connections: usize,
     grace: Duration,
-    controls: (UnboundedSender<Control>, UnboundedReceiver<Control>),
+    watch: Watch,
+    asked: Asked,
 }
 
 /// Why a daemon does not start.
@@ -61,28 +63,35 @@ impl Daemon {
         let started = clock.now();
         let seed = started.wall.as_millis() ^ u64::from(std::process::id()) << 32;
         let pool = Pool::new(Arc::new(JiffCalendar), epoch(seed), seed);
+        let (controls, asked) = controls();
+        let (mode, watched) = watch::channel(Mode::Poll);
+        let configured = Configured { wait_max: settings.wait_max, ..Configured::default() };
         let service = Arc::new(Service {
             pool: SharedPool::new(pool),
             keyring: Arc::new(Keyring::default()),
             journal: Arc::new(Journal::default()),
-            configuration: Configuration::new(Configured::default()),
-            wait_max: settings.wait_max,
+            configuration: Configuration::new(configured),
+            watched,
+            controls: controls.clone(),
+            uid: process.uid,
             required_header: settings.server.require_header.clone(),
-            clock,
+            clock: clock.clone(),
             started,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
         let loader = Arc::new(Loader::new(flags, process, bootstrap));
-        loader.begin(&service);
+        loader.reload(&service);
+        let watch = Watch::new(clock, controls, loader.looks(), mode);
         Ok(Self {
             service,
             loader,
             listener,
             max_connections: settings.server.max_connections,
             grace: settings.server.grace,
-            controls: unbounded_channel(),
+            watch,
+            asked,
         })
     }
 
@@ -97,28 +106,25 @@ impl Daemon {
     }
 
     /// Where to send what the daemon is asked to do.
-    pub fn controls(&self) -> UnboundedSender<Control> {
-        self.controls.0.clone()
+    pub fn controls(&self) -> Controls {
+        self.service.controls.clone()
     }
 
     /// Serves until it is told to stop, or until a part of it ends that must not.
     pub async fn run(self) -> io::Result<()> {
-        let Self { service, loader, listener, max_connections, grace, controls } = self;
-        let (_sender, mut controls) = controls;
+        let Self { service, loader, listener, max_connections, grace, watch, asked } = self;
         let path: PathBuf = listener.path().to_owned();
         let server = Server::new(listener, service.clone(), max_connections);
+        let stop = asked.stop();
         let mut parts = JoinSet::new();
         parts.spawn(server.run());
         parts.spawn(mind_the_pool(service.clone()));
-        parts.spawn(retry_secrets(loader.clone(), service.clone()));
-        let ended = loop {
-            tokio::select! {
-                control = controls.recv() => match control {
-                    Some(Control::Reload) => loader.reload(&service),
-                    Some(Control::Stop) | None => break Ok(()),
-                },
-                Some(ended) = parts.join_next() => break Err(died(ended)),
-            }
+        parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
+        parts.spawn(watch.run(service.stopping.clone()));
+        parts.spawn(reload_when_asked(asked, loader, service.clone()));
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = parts.join_next() => Err(died(ended)),
         };
         drain(&service, grace).await;
         while let Some(part) = parts.join_next().await {
@@ -160,13 +166,40 @@ async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
     }
 }
 
-/// Looks for missing secrets again and again.
-async fn retry_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Result<()> {
-    loop {
-        tokio::select! {
-            () = service.stopping.cancelled() => return Ok(()),
-            () = service.clock.sleep(SECRET_RETRY) => loader.retry_missing(&service),
+/// Reloads whenever somebody asks. All who ask before a reload begins share it.
+async fn reload_when_asked(
+    mut asked: Asked,
+    loader: Arc<Loader>,
+    service: Arc<Service>,
+) -> io::Result<()> {
+    let stopping = service.stopping.clone();
+    let reload = async {
+        while let Some(askers) = asked.reload().await {
+            let (loader, service) = (loader.clone(), service.clone());
+            askers.tell(spawn_blocking(move || loader.reload(&service)).await?);
         }
+        Ok(())
+    };
+    tokio::select! {
+        // A reload that hangs in a file system is left to itself.
+        () = stopping.cancelled() => Ok(()),
+        ended = reload => ended,
+    }
+}
+
+/// Looks for missing secrets again and again.
+async fn mind_the_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Result<()> {
+    let stopping = service.stopping.clone();
+    let mind = async {
+        loop {
+            service.clock.sleep(SECRET_RETRY).await;
+            let (loader, service) = (loader.clone(), service.clone());
+            spawn_blocking(move || loader.mind_secrets(&service)).await?;
+        }
+    };
+    tokio::select! {
+        () = stopping.cancelled() => Ok(()),
+        ended = mind => ended,
     }
 }
 

@@ -10,6 +10,7 @@ use super::check::CheckArgs;
 use super::events::EventsArgs;
 use super::import::ImportArgs;
 use super::keys::KeysArgs;
+use super::reload::ReloadArgs;
 use super::report::ReportArgs;
 use super::select::SelectArgs;
 use super::status::StatusArgs;
@@ -65,6 +66,8 @@ pub(super) enum Command {
     Select(SelectArgs),
     /// Tell what came of a lease
     Report(ReportArgs),
+    /// Have the daemon read keys, settings and secrets anew, and say what came of it
+    Reload(ReloadArgs),
     /// Turn a file of one key a line into keys.json entries and a private .env file
     Import(ImportArgs),
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::time::ResetZone;
 
 /// Everything the pool is told by the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct PoolSettings {
     /// The keys in the order of their file; ids are unique.
     pub keys: Vec<KeySettings>,

@@ -10,6 +10,7 @@ use super::answer::{Body, json};
 use super::service::{Configured, Service};
 use crate::clock::rfc3339;
 use crate::pool::{KeyState, Now, Pool};
+use crate::watch::Mode;
 
 #[derive(Serialize)]
 struct Status {
@@ -46,9 +47,12 @@ struct Capacity {
 struct Loaded {
     generation: u64,
     source: String,
+    watch: &'static str,
     last_reload: String,
+    result: &'static str,
     errors: Vec<String>,
     warnings: Vec<String>,
+    needs_restart: Vec<&'static str>,
 }
 
 /// A part of the daemon that is off.
@@ -80,7 +84,7 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         keys: glance.keys,
         capacity: glance.capacity,
         waiting: glance.waiting,
-        configuration: loaded(&configured),
+        configuration: loaded(&configured, *service.watched.borrow()),
         shared_quota: Part { on: false },
         state_file: Part { on: false },
         version: env!("CARGO_PKG_VERSION"),
@@ -90,13 +94,16 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
     })
 }
 
-fn loaded(configured: &Arc<Configured>) -> Loaded {
+fn loaded(configured: &Arc<Configured>, watched: Mode) -> Loaded {
     Loaded {
         generation: configured.generation,
         source: configured.source.clone(),
+        watch: watched.name(),
         last_reload: rfc3339(configured.loaded_at),
+        result: configured.result,
         errors: configured.errors.clone(),
         warnings: configured.warnings.clone(),
+        needs_restart: configured.needs_restart.clone(),
     }
 }
 

@@ -9,11 +9,10 @@ use std::time::Duration;
 use keypool::app::Daemon;
 use keypool::clock::{Clock, ManualClock};
 use keypool::config::{Flags, bootstrap};
-use keypool::control::Control;
+use keypool::control::{Control, Controls};
 use keypool::secrets::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::http::{Answer, send};
 
@@ -21,7 +20,7 @@ use super::http::{Answer, send};
 pub(crate) struct TestDaemon {
     dir: TempDir,
     pub(crate) clock: ManualClock,
-    controls: UnboundedSender<Control>,
+    controls: Controls,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -97,14 +96,13 @@ impl TestDaemon {
     }
 
     pub(crate) fn control(&self, control: Control) {
-        self.controls.send(control).unwrap();
+        self.controls.send(control);
     }
 }
 
 impl Drop for TestDaemon {
     fn drop(&mut self) {
-        // A daemon that has ended takes no more messages.
-        self.controls.send(Control::Stop).ok();
+        self.controls.send(Control::Stop);
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             assert!(thread::panicking() || ended.is_ok(), "the daemon ended badly");
