@@ -68,7 +68,7 @@ impl Loader {
         let more = read.as_ref().map(Bootstrap::files).unwrap_or_default();
         let mut looks = known.and(Looks::at(more));
 
-        let outcome = match read.and_then(|bootstrap| self.prepare(&loaded, bootstrap, &mut looks))
+        let outcome = match read.and_then(|bootstrap| Prepared::new(&loaded, bootstrap, &mut looks))
         {
             Ok(prepared) => self.take(&mut loaded, service, prepared),
             Err(problems) => keep(service, &problems),
@@ -78,26 +78,6 @@ impl Loader {
         self.looks.send_replace(Arc::new(looks.if_still(&after)));
         telling::outcome(&outcome, &before, &service.configuration.current());
         outcome
-    }
-
-    /// Does all that can fail.
-    fn prepare(
-        &self,
-        loaded: &Loaded,
-        bootstrap: Bootstrap,
-        looks: &mut Looks,
-    ) -> Result<Prepared, Problems> {
-        let keys = match &loaded.keys {
-            Some(earlier) => bootstrap.load_keys_again(earlier),
-            None => bootstrap.load_keys(),
-        }?;
-        *looks = std::mem::take(looks).and(Looks::at(keys.files()));
-        let fetch = |(id, reference)| {
-            let found = bootstrap.stores.fetch(reference);
-            (KeyId::clone(id), found.map_err(|missing| missing.to_string()))
-        };
-        let secrets = keys.secrets.iter().map(fetch).collect();
-        Ok(Prepared { bootstrap, keys, secrets })
     }
 
     /// Puts in use what differs from what is: nothing here can fail.
@@ -166,6 +146,22 @@ impl SecretNews {
 }
 
 impl Prepared {
+    /// Does all that can fail. The files of secrets are added to `looks` before they are read.
+    fn new(loaded: &Loaded, bootstrap: Bootstrap, looks: &mut Looks) -> Result<Self, Problems> {
+        let keys = match &loaded.keys {
+            Some(earlier) => bootstrap.load_keys_again(earlier),
+            None => bootstrap.load_keys(),
+        }?;
+        *looks = std::mem::take(looks).and(Looks::at(keys.files()));
+        let fetch = |(id, reference)| {
+            let found = bootstrap.stores.fetch(reference);
+            (KeyId::clone(id), found.map_err(|missing| missing.to_string()))
+        };
+        let secrets = keys.secrets.iter().map(fetch).collect();
+        Ok(Self { bootstrap, keys, secrets })
+    }
+
+    /// What has become of the secrets since the last reload.
     fn news(&self, service: &Service) -> SecretNews {
         let mut news = SecretNews::default();
         for (id, secret) in &self.secrets {
@@ -199,7 +195,7 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
         }
     }
     let missing = secrets.iter().map(|(id, secret)| (id.clone(), secret.clone().err())).collect();
-    let mut changes = service.call(|pool: &mut Pool, now| {
+    let KeyChanges { added, removed, changed } = service.call(|pool: &mut Pool, now| {
         for id in &news.replaced {
             pool.secret_changed(id, now);
         }
@@ -207,12 +203,11 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
     });
     service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
 
-    let mut changed: BTreeSet<KeyId> = std::mem::take(&mut changes.changed).into_iter().collect();
-    changed.append(&mut news.replaced);
-    changed.append(&mut news.come_or_gone);
-    changed.retain(|id| !changes.added.contains(id));
-    changes.changed = changed.into_iter().collect();
-    changes
+    let mut touched: BTreeSet<KeyId> = changed.into_iter().collect();
+    touched.append(&mut news.replaced);
+    touched.append(&mut news.come_or_gone);
+    let changed = touched.into_iter().filter(|id| !added.contains(id)).collect();
+    KeyChanges { added, removed, changed }
 }
 
 /// What is configured after `outcome`.

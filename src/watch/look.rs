@@ -104,9 +104,9 @@ impl Looks {
 impl Look {
     /// Looks at the file at `path`.
     pub fn at(path: &Path) -> Self {
-        Self::of_file(path).unwrap_or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Self::Missing,
-            kind => Self::Unreadable(kind),
+        Self::of_file(path).unwrap_or_else(|error| {
+            let kind = error.kind();
+            if kind == io::ErrorKind::NotFound { Self::Missing } else { Self::Unreadable(kind) }
         })
     }
 

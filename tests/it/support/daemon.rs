@@ -32,10 +32,19 @@ impl TestDaemon {
 
     /// The same with more lines in keypool.toml.
     pub(crate) fn with(keys_json: &str, toml: &str) -> Self {
+        Self::prepared(keys_json, |_| toml.to_owned())
+    }
+
+    /// The same with the lines that `prepare` makes of the paths of files in the directory.
+    pub(crate) fn prepared(
+        keys_json: &str,
+        prepare: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> String,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("keys.json"), keys_json).unwrap();
         fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
+        let toml = prepare(&path);
         let settings = format!(
             "socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n",
             path("keypool.sock"),
@@ -60,6 +69,11 @@ impl TestDaemon {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("keypool.sock")
+    }
+
+    /// A file in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
