@@ -18,6 +18,7 @@
 //! | [`telemetry`] | logging, and the journal: every change of the pool as a log line and an event |
 //! | [`secrets`] | the type that keeps secrets out of logs, the places they are read from, and the keyring of those in use |
 //! | [`state`] | what outlives the process: a snapshot of the pool and a log of the facts since |
+//! | [`watch`] | sees that a file of the configuration has changed, by inotify and by looking; asks for a reload |
 //! | [`signals`] | TERM, INT and HUP become control messages |
 //! | [`server`] | the HTTP API on the Unix socket: one file per endpoint, and `problem`, where errors become a status |
 //! | [`config`] | keypool.toml, variables, flags and keys.json, parsed into what is valid by construction with every error at once |
@@ -55,6 +56,7 @@ pub mod telemetry;
 pub mod secrets;
 
 pub mod state;
+pub mod watch;
 
 pub mod signals;
 

@@ -8,18 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
+use crate::control::{Control, Controls};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::control::Control;
 
 /// What the process exits with when it is told to stop twice.
 const EXIT_AT_ONCE: i32 = 1;
 
 /// Sends a message for every signal from now on.
-pub fn listen(controls: UnboundedSender<Control>) -> io::Result<()> {
+pub fn listen(controls: Controls) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // The order matters: the exit comes first, so that it takes a second signal.
@@ -30,9 +28,7 @@ pub fn listen(controls: UnboundedSender<Control>) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let control = if signal == SIGHUP { Control::Reload } else { Control::Stop };
-            if controls.send(control).is_err() {
-                return;
-            }
+            controls.send(control);
         }
     })?;
     Ok(())

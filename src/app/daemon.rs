@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::loading::Loader;
 use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags};
-use crate::control::Control;
+use crate::control::{Asked, Controls, controls};
 use crate::pool::{Calendar, Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process};
 use crate::server::{
@@ -21,6 +21,7 @@ use crate::server::{
 };
 use crate::state;
 use crate::telemetry::Journal;
+use crate::watch::{Mode, Watch};
 
 /// How often secrets that are missing are looked for again.
 const SECRET_RETRY: Duration = Duration::from_secs(5);
@@ -36,7 +37,8 @@ pub struct Daemon {
     listener: Listener,
     max_connections: usize,
     grace: Duration,
-    controls: (UnboundedSender<Control>, UnboundedReceiver<Control>),
+    watch: Watch,
+    asked: Asked,
 }
 
 /// Why a daemon does not start.
@@ -65,13 +67,18 @@ impl Daemon {
         let seed = clock.now().wall.as_millis() ^ u64::from(std::process::id()) << 32;
         let opened = open(settings.state_dir.as_deref(), seed, clock);
         let doubtful_at = opened.doubtful_at();
+        let (controls, asked) = controls();
+        let (mode, watched) = watch::channel(Mode::Poll);
+        let configured = Configured { wait_max: settings.wait_max, ..Configured::default() };
         let service = Arc::new(Service {
             pool: opened.pool,
             keeper: opened.keeper,
             keyring: Arc::new(Keyring::default()),
             journal: Arc::new(Journal::default()),
-            configuration: Configuration::new(Configured::default()),
-            wait_max: settings.wait_max,
+            configuration: Configuration::new(configured),
+            watched,
+            controls: controls.clone(),
+            uid: process.uid,
             required_header: settings.server.require_header.clone(),
             started: opened.clock.now(),
             clock: opened.clock,
@@ -80,20 +87,22 @@ impl Daemon {
             closing: CancellationToken::new(),
         });
         let loader = Arc::new(Loader::new(flags, process, bootstrap));
-        loader.begin(&service);
+        loader.reload(&service);
         if let Some(at) = doubtful_at {
             service.call(|pool, now| pool.assume_used(at, now));
         }
         if let Some(keeper) = &service.keeper {
             keeper.snapshot(&service.pool);
         }
+        let watch = Watch::new(service.clock.clone(), controls, loader.looks(), mode);
         Ok(Self {
             service,
             loader,
             listener,
             max_connections: settings.server.max_connections,
             grace: settings.server.grace,
-            controls: unbounded_channel(),
+            watch,
+            asked,
         })
     }
 
@@ -108,29 +117,26 @@ impl Daemon {
     }
 
     /// Where to send what the daemon is asked to do.
-    pub fn controls(&self) -> UnboundedSender<Control> {
-        self.controls.0.clone()
+    pub fn controls(&self) -> Controls {
+        self.service.controls.clone()
     }
 
     /// Serves until it is told to stop, or until a part of it ends that must not.
     pub async fn run(self) -> io::Result<()> {
-        let Self { service, loader, listener, max_connections, grace, controls } = self;
-        let (_sender, mut controls) = controls;
+        let Self { service, loader, listener, max_connections, grace, watch, asked } = self;
         let path: PathBuf = listener.path().to_owned();
         let server = Server::new(listener, service.clone(), max_connections);
+        let stop = asked.stop();
         let mut parts = JoinSet::new();
         parts.spawn(server.run());
         parts.spawn(mind_the_pool(service.clone()));
-        parts.spawn(retry_secrets(loader.clone(), service.clone()));
+        parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
         parts.spawn(keep_the_state(service.clone()));
-        let ended = loop {
-            tokio::select! {
-                control = controls.recv() => match control {
-                    Some(Control::Reload) => loader.reload(&service),
-                    Some(Control::Stop) | None => break Ok(()),
-                },
-                Some(ended) = parts.join_next() => break Err(died(ended)),
-            }
+        parts.spawn(watch.run(service.stopping.clone()));
+        parts.spawn(reload_when_asked(asked, loader, service.clone()));
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = parts.join_next() => Err(died(ended)),
         };
         drain(&service, grace).await;
         while let Some(part) = parts.join_next().await {
@@ -174,7 +180,7 @@ async fn keep_the_state(service: Arc<Service>) -> io::Result<()> {
             () = service.clock.sleep(STATE_SYNC) => {}
         }
         let (keeper, pool) = (keeper.clone(), service.pool.clone());
-        tokio::task::spawn_blocking(move || keeper.tend(&pool)).await?;
+        spawn_blocking(move || keeper.tend(&pool)).await?;
     }
 }
 
@@ -207,13 +213,40 @@ async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
     }
 }
 
-/// Looks for missing secrets again and again.
-async fn retry_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Result<()> {
-    loop {
-        tokio::select! {
-            () = service.stopping.cancelled() => return Ok(()),
-            () = service.clock.sleep(SECRET_RETRY) => loader.retry_missing(&service),
+/// Reloads whenever somebody asks. All who ask before a reload begins share it.
+async fn reload_when_asked(
+    mut asked: Asked,
+    loader: Arc<Loader>,
+    service: Arc<Service>,
+) -> io::Result<()> {
+    let stopping = service.stopping.clone();
+    let reload = async {
+        while let Some(askers) = asked.reload().await {
+            let (loader, service) = (loader.clone(), service.clone());
+            askers.tell(spawn_blocking(move || loader.reload(&service)).await?);
         }
+        Ok(())
+    };
+    tokio::select! {
+        // A reload that hangs in a file system is left to itself.
+        () = stopping.cancelled() => Ok(()),
+        ended = reload => ended,
+    }
+}
+
+/// Looks for missing secrets again and again.
+async fn mind_the_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Result<()> {
+    let stopping = service.stopping.clone();
+    let mind = async {
+        loop {
+            service.clock.sleep(SECRET_RETRY).await;
+            let (loader, service) = (loader.clone(), service.clone());
+            spawn_blocking(move || loader.mind_secrets(&service)).await?;
+        }
+    };
+    tokio::select! {
+        () = stopping.cancelled() => Ok(()),
+        ended = mind => ended,
     }
 }
 

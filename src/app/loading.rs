@@ -1,63 +1,117 @@
 //! Bringing keys and secrets into the pool: at the start, at a reload, and when a secret that was
 //! missing turns up.
+//!
+//! A reload reads everything anew, compares it with what is in use, prepares all that can fail, and
+//! only then changes anything. Reloads come one after another; they read files, so they belong on
+//! a thread that may block.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, bootstrap};
-use crate::pool::{KeyChanges, KeyId};
-use crate::secrets::Process;
+use tokio::sync::watch;
+
+use super::telling;
+use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, Settings, SettingsDiff};
+use crate::control::ReloadOutcome;
+use crate::pool::{KeyChanges, KeyId, Pool};
+use crate::secrets::{Process, Secret};
 use crate::server::{Configured, Service};
+use crate::watch::Looks;
 
 /// Loads the configuration and remembers the last one that was good.
 #[derive(Debug)]
 pub(super) struct Loader {
     flags: Flags,
     process: Process,
+    /// The settings of the start, some of which only another start changes.
+    started: Settings,
     loaded: Mutex<Loaded>,
+    /// The files that matter, as the last reload found them.
+    looks: watch::Sender<Arc<Looks>>,
 }
 
+/// What is in use.
 #[derive(Debug)]
 struct Loaded {
     bootstrap: Bootstrap,
+    /// None until a keys file was good.
     keys: Option<Keys>,
+}
+
+/// A configuration that was read and is not in use yet, with its secrets.
+struct Prepared {
+    bootstrap: Bootstrap,
+    keys: Keys,
+    secrets: BTreeMap<KeyId, Result<Secret, String>>,
 }
 
 impl Loader {
     pub(super) fn new(flags: Flags, process: Process, bootstrap: Bootstrap) -> Self {
-        Self { flags, process, loaded: Mutex::new(Loaded { bootstrap, keys: None }) }
+        let started = bootstrap.settings.clone();
+        let loaded = Mutex::new(Loaded { bootstrap, keys: None });
+        Self { flags, process, started, loaded, looks: watch::Sender::default() }
     }
 
-    /// Reads everything anew; what is not valid leaves the pool as it was.
-    pub(super) fn reload(&self, service: &Service) {
-        match bootstrap(&self.flags, &self.process) {
-            Ok(bootstrap) => self.load(service, bootstrap),
-            Err(problems) => reject(service, &problems),
-        }
+    /// The files that matter, as the last reload found them.
+    pub(super) fn looks(&self) -> watch::Receiver<Arc<Looks>> {
+        self.looks.subscribe()
     }
 
-    /// Loads the keys for the first time.
-    pub(super) fn begin(&self, service: &Service) {
-        let bootstrap = self.lock().bootstrap.clone();
-        self.load(service, bootstrap);
+    /// Reads everything anew; what is not valid leaves everything as it was.
+    pub(super) fn reload(&self, service: &Service) -> ReloadOutcome {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = service.configuration.current();
+        // Looked at before it is read: what changes from here on is seen as a change.
+        let known = Looks::at(loaded.files());
+        let read = loaded.bootstrap.again(&self.flags, &self.process);
+        let more = read.as_ref().map(Bootstrap::files).unwrap_or_default();
+        let mut looks = known.and(Looks::at(more));
+
+        let outcome = match read.and_then(|bootstrap| Prepared::new(&loaded, bootstrap, &mut looks))
+        {
+            Ok(prepared) => self.take(&mut loaded, service, prepared),
+            Err(problems) => keep(service, &problems),
+        };
+        // What changed while it was read must be read again.
+        let after = Looks::at(looks.paths().map(ToOwned::to_owned));
+        self.looks.send_replace(Arc::new(looks.if_still(&after)));
+        telling::outcome(&outcome, &before, &service.configuration.current());
+        outcome
     }
 
-    fn load(&self, service: &Service, bootstrap: Bootstrap) {
-        match bootstrap.load_keys() {
-            Ok(keys) => {
-                let changes = apply(service, &bootstrap, &keys);
-                tell(&bootstrap, &keys, &changes);
-                *self.lock() = Loaded { bootstrap, keys: Some(keys) };
-            }
-            Err(problems) => reject(service, &problems),
-        }
+    /// Puts in use what differs from what is: nothing here can fail.
+    fn take(&self, loaded: &mut Loaded, service: &Service, prepared: Prepared) -> ReloadOutcome {
+        let needs_restart = self.started.diff(&prepared.bootstrap.settings).needs_restart;
+        let mut news = prepared.news(service);
+        let SettingsDiff { reloadable, .. } =
+            loaded.bootstrap.settings.diff(&prepared.bootstrap.settings);
+        let same = !reloadable
+            && news.is_empty()
+            && loaded.keys.as_ref().is_some_and(|keys| same_keys(keys, &prepared.keys));
+        let outcome = if !same {
+            let keys = apply(service, &prepared, &mut news);
+            ReloadOutcome::Applied { keys, needs_restart }
+        } else if needs_restart.is_empty() {
+            ReloadOutcome::Unchanged
+        } else {
+            ReloadOutcome::NeedsRestart { settings: needs_restart }
+        };
+        let Prepared { bootstrap, keys, .. } = prepared;
+        service
+            .configuration
+            .update(|current| configured(current, &outcome, &bootstrap, &keys, service));
+        *loaded = Loaded { bootstrap, keys: Some(keys) };
+        outcome
     }
 
-    /// Looks again for every secret that is missing.
-    pub(super) fn retry_missing(&self, service: &Service) {
-        let loaded = self.lock();
+    /// Looks again for every secret that is missing, and forgets those of keys that have gone.
+    pub(super) fn mind_secrets(&self, service: &Service) {
+        service.keyring.forget_gone();
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(keys) = &loaded.keys else { return };
         for (id, reference) in &keys.secrets {
-            if service.keyring.secret(id).is_none()
+            if service.keyring.used(id).is_none()
                 && let Ok(secret) = loaded.bootstrap.stores.fetch(reference)
             {
                 service.keyring.insert(id.clone(), secret);
@@ -65,100 +119,145 @@ impl Loader {
             }
         }
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+impl Loaded {
+    /// Every file that what is in use depends on.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.bootstrap.files();
+        files.extend(self.keys.iter().flat_map(Keys::files));
+        files
     }
 }
 
-/// Puts keys and secrets in use: everything that can fail has been done.
-fn apply(service: &Service, bootstrap: &Bootstrap, keys: &Keys) -> KeyChanges {
-    let fetched: Vec<(&KeyId, Result<_, String>)> = keys
-        .secrets
-        .iter()
-        .map(|(id, reference)| {
-            (id, bootstrap.stores.fetch(reference).map_err(|missing| missing.to_string()))
-        })
-        .collect();
-    // A key that is granted must have its secret: secrets come before the keys and go after them.
-    for (id, secret) in &fetched {
-        if let Ok(secret) = secret {
-            service.keyring.insert((*id).clone(), secret.clone());
-        }
+/// What has become of the secrets of keys.
+#[derive(Default)]
+struct SecretNews {
+    /// There is another one in the place of the one in use.
+    replaced: BTreeSet<KeyId>,
+    /// There is one where there was none, or none where there was one.
+    come_or_gone: BTreeSet<KeyId>,
+}
+
+impl SecretNews {
+    fn is_empty(&self) -> bool {
+        self.replaced.is_empty() && self.come_or_gone.is_empty()
     }
-    let changes = service.call(|pool, now| {
-        for (id, secret) in &fetched {
-            if let Err(reason) = secret {
-                pool.set_secret(id, Some(reason), now);
+}
+
+impl Prepared {
+    /// Does all that can fail. The files of secrets are added to `looks` before they are read.
+    fn new(loaded: &Loaded, bootstrap: Bootstrap, looks: &mut Looks) -> Result<Self, Problems> {
+        let keys = match &loaded.keys {
+            Some(earlier) => bootstrap.load_keys_again(earlier),
+            None => bootstrap.load_keys(),
+        }?;
+        *looks = std::mem::take(looks).and(Looks::at(keys.files()));
+        let fetch = |(id, reference)| {
+            let found = bootstrap.stores.fetch(reference);
+            (KeyId::clone(id), found.map_err(|missing| missing.to_string()))
+        };
+        let secrets = keys.secrets.iter().map(fetch).collect();
+        Ok(Self { bootstrap, keys, secrets })
+    }
+
+    /// What has become of the secrets since the last reload.
+    fn news(&self, service: &Service) -> SecretNews {
+        let mut news = SecretNews::default();
+        for (id, secret) in &self.secrets {
+            match (service.keyring.used(id), secret) {
+                (Some(used), Ok(found)) if !used.same_as(found) => {
+                    news.replaced.insert(id.clone());
+                }
+                (Some(_), Err(_)) | (None, Ok(_)) => {
+                    news.come_or_gone.insert(id.clone());
+                }
+                (Some(_), Ok(_)) | (None, Err(_)) => {}
             }
         }
-        let changes = pool.reconfigure(keys.pool.clone(), now);
-        for (id, secret) in &fetched {
-            pool.set_secret(id, secret.as_ref().err().map(String::as_str), now);
+        news
+    }
+}
+
+/// Whether both give the pool and the prober the same.
+fn same_keys(one: &Keys, other: &Keys) -> bool {
+    (&one.pool, one.health_check_interval, &one.rotation, &one.source)
+        == (&other.pool, other.health_check_interval, &other.rotation, &other.source)
+}
+
+/// Puts keys and secrets in use.
+fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyChanges {
+    let Prepared { keys, secrets, .. } = prepared;
+    // A key that is granted must have its secret: secrets come before the keys and go after them.
+    for (id, secret) in secrets {
+        if let Ok(secret) = secret {
+            service.keyring.insert(id.clone(), secret.clone());
         }
-        changes
+    }
+    let missing = secrets.iter().map(|(id, secret)| (id.clone(), secret.clone().err())).collect();
+    let KeyChanges { added, removed, changed } = service.call(|pool: &mut Pool, now| {
+        for id in &news.replaced {
+            pool.secret_changed(id, now);
+        }
+        pool.reconfigure_with_secrets(keys.pool.clone(), &missing, now)
     });
-    let present = |id: &KeyId| fetched.iter().any(|(key, secret)| *key == id && secret.is_ok());
-    service.keyring.retain(present);
-    let current = service.configuration.current();
-    service.configuration.replace(Configured {
-        generation: current.generation + 1,
+    service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
+
+    let mut touched: BTreeSet<KeyId> = changed.into_iter().collect();
+    touched.append(&mut news.replaced);
+    touched.append(&mut news.come_or_gone);
+    let changed = touched.into_iter().filter(|id| !added.contains(id)).collect();
+    KeyChanges { added, removed, changed }
+}
+
+/// What is configured after `outcome`.
+fn configured(
+    current: &Configured,
+    outcome: &ReloadOutcome,
+    bootstrap: &Bootstrap,
+    keys: &Keys,
+    service: &Service,
+) -> Configured {
+    let (applied, needs_restart) = match outcome {
+        ReloadOutcome::Applied { needs_restart, .. } => (1, needs_restart.clone()),
+        ReloadOutcome::NeedsRestart { settings } => (0, settings.clone()),
+        ReloadOutcome::Unchanged | ReloadOutcome::Kept { .. } => (0, Vec::new()),
+    };
+    let warnings = bootstrap.warnings.iter().chain(&keys.warnings);
+    let providers = bootstrap.settings.providers.iter();
+    let header = |(name, provider): (&String, &crate::config::ProviderSettings)| {
+        Some((name.clone(), provider.auth_header.clone()?))
+    };
+    Configured {
+        generation: current.generation + applied,
         rotation: keys.rotation.on,
         rotation_why: keys.rotation.why.clone(),
-        source: source(keys),
+        source: match &keys.source {
+            KeysSource::Json(path) | KeysSource::Plain(path) => path.display().to_string(),
+            KeysSource::SingleKey => "the environment".to_owned(),
+        },
+        keys: keys.pool.keys.len(),
         loaded_at: service.clock.now().wall,
+        result: outcome.name(),
         errors: Vec::new(),
-        warnings: warnings(bootstrap, keys),
-        auth_headers: auth_headers(bootstrap),
-    });
-    changes
+        warnings: warnings.map(ToString::to_string).collect(),
+        needs_restart,
+        wait_max: bootstrap.settings.wait_max,
+        auth_headers: providers.filter_map(header).collect(),
+    }
 }
 
 /// Keeps what is in use and says why.
-fn reject(service: &Service, problems: &Problems) {
+fn keep(service: &Service, problems: &Problems) -> ReloadOutcome {
     let errors: Vec<String> = problems.errors().map(ToString::to_string).collect();
-    for error in &errors {
-        tracing::error!("{error}");
-    }
-    tracing::error!("the configuration is not taken ({} errors); mend it and reload", errors.len());
-    let current = service.configuration.current();
-    service.configuration.replace(Configured {
-        rotation: true,
+    let outcome = ReloadOutcome::Kept { errors: errors.clone() };
+    service.configuration.update(|current| Configured {
+        // There are no keys because of the errors, and not because rotation were off.
+        rotation: current.rotation || current.generation == 0,
         loaded_at: service.clock.now().wall,
+        result: outcome.name(),
         errors,
-        ..(*current).clone()
+        ..current.clone()
     });
-}
-
-fn tell(bootstrap: &Bootstrap, keys: &Keys, changes: &KeyChanges) {
-    for warning in warnings(bootstrap, keys) {
-        tracing::warn!("{warning}");
-    }
-    tracing::info!(
-        added = changes.added.len(),
-        removed = changes.removed.len(),
-        changed = changes.changed.len(),
-        "{}; {} keys from {}",
-        keys.rotation,
-        keys.pool.keys.len(),
-        source(keys),
-    );
-}
-
-fn warnings(bootstrap: &Bootstrap, keys: &Keys) -> Vec<String> {
-    bootstrap.warnings.iter().chain(&keys.warnings).map(ToString::to_string).collect()
-}
-
-fn source(keys: &Keys) -> String {
-    match &keys.source {
-        KeysSource::Json(path) | KeysSource::Plain(path) => path.display().to_string(),
-        KeysSource::SingleKey => "the environment".to_owned(),
-    }
-}
-
-fn auth_headers(bootstrap: &Bootstrap) -> crate::server::AuthHeaders {
-    let providers = bootstrap.settings.providers.iter();
-    providers
-        .filter_map(|(name, provider)| Some((name.clone(), provider.auth_header.clone()?)))
-        .collect()
+    outcome
 }

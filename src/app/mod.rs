@@ -2,5 +2,6 @@
 
 mod daemon;
 mod loading;
+mod telling;
 
 pub use daemon::{Daemon, StartError};

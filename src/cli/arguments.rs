@@ -10,6 +10,7 @@ use super::check::CheckArgs;
 use super::events::EventsArgs;
 use super::import::ImportArgs;
 use super::keys::KeysArgs;
+use super::reload::ReloadArgs;
 use super::report::ReportArgs;
 use super::select::SelectArgs;
 use super::status::StatusArgs;
@@ -60,6 +61,8 @@ pub(super) enum Command {
     Events(EventsArgs),
     Select(SelectArgs),
     Report(ReportArgs),
+    /// Have the daemon read keys, settings and secrets anew, and say what came of it
+    Reload(ReloadArgs),
     /// Turn a file of one key a line into keys.json entries and a private .env file
     Import(ImportArgs),
 }

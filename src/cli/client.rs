@@ -74,6 +74,15 @@ pub enum ClientError {
         .0.display()
     )]
     Garbled(PathBuf),
+    /// The configuration that the daemon was to take is not valid.
+    #[error(
+        "the configuration is not taken; what was in use stays in use:\n{}",
+        .errors.join("\n")
+    )]
+    NotTaken {
+        /// Every error with its place.
+        errors: Vec<String>,
+    },
     /// A file that a flag names cannot be read.
     #[error("cannot read {}: {source}", .file.display())]
     Input {
@@ -98,6 +107,7 @@ impl ClientError {
             | Self::Connect { .. }
             | Self::Silent { .. }
             | Self::Garbled(_)
+            | Self::NotTaken { .. }
             | Self::Input { .. }
             | Self::Output(_)) => error,
         }
@@ -113,6 +123,7 @@ impl ClientError {
             | Self::Connect { .. }
             | Self::Silent { .. }
             | Self::Garbled(_)
+            | Self::NotTaken { .. }
             | Self::Input { .. }
             | Self::Output(_) => 1,
         }

@@ -8,6 +8,7 @@ pub mod import;
 
 pub mod events;
 pub mod keys;
+pub mod reload;
 pub mod report;
 pub mod select;
 pub mod status;

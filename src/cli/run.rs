@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::arguments::{Arguments, Command};
 use super::{
-    Client, ClientError, EXIT_CONFIG, EXIT_FAILED, Screen, check, events, import, keys, report,
-    select, serve, status, usage,
+    Client, ClientError, EXIT_CONFIG, EXIT_FAILED, Screen, check, events, import, keys, reload,
+    report, select, serve, status, usage,
 };
 use crate::clock::Clock;
 use crate::config::{Flags, Problems, bootstrap};
@@ -38,7 +38,8 @@ pub fn run(
         | Command::Usage(_)
         | Command::Events(_)
         | Command::Select(_)
-        | Command::Report(_) => {
+        | Command::Report(_)
+        | Command::Reload(_) => {
             let socket = match socket(&flags, &process) {
                 Ok(socket) => socket,
                 Err(problems) => return refuse(&problems, errors),
@@ -73,6 +74,7 @@ async fn ask(
         Command::Events(args) => events::events(args, client, screen).await,
         Command::Select(args) => select::select(args, client, screen).await,
         Command::Report(args) => report::report(args, client, screen).await,
+        Command::Reload(args) => reload::reload(args, client, screen).await,
         Command::Serve | Command::Check(_) | Command::Import(_) => Ok(()),
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn serve(flags: Flags, process: Process, errors: &mut dyn Write) -> a
         .enable_all()
         .build()?;
     greet(&daemon);
-    match runtime.block_on(daemon.run()) {
+    let ended = runtime.block_on(daemon.run());
+    // A thread that hangs in a file system is not waited for.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => Ok(0),
         Err(error) => fail(&error, errors),
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::again::{Blank, is_blank};
 use super::flags::Flags;
 use super::problem::{Problem, Problems};
 use super::rotation::{Wish, wish};
@@ -42,6 +43,8 @@ pub struct Bootstrap {
     pub warnings: Vec<Problem>,
     /// What is wrong with the `.env` files, or worth a word.
     pub(super) env_problems: Vec<Problem>,
+    /// The files that were read and have no text.
+    pub(super) blank: Blank,
     /// Whether somebody asked for rotation.
     pub(super) wish: Option<Wish>,
 }
@@ -61,7 +64,9 @@ pub fn bootstrap(flags: &Flags, process: &Process) -> Result<Bootstrap, Problems
     let nothing = crate::secrets::Environment::default();
     let mut names = Sources::new(Vec::new(), &nothing, document);
     let paths = names.read_list("env_files", Value::path);
-    let (environment, env_problems) = env_files::read(&paths, process);
+    let env_files::Read { environment, problems: env_problems, mut blank } =
+        env_files::read(&paths, process);
+    blank.extend(file.clone().filter(|_| is_blank(text.as_bytes())));
 
     let mut sources = names.with(flags.settings(), &environment);
     let settings = read_settings(&mut sources, paths, process);
@@ -69,7 +74,8 @@ pub fn bootstrap(flags: &Flags, process: &Process) -> Result<Bootstrap, Problems
     problems.append(&mut sources.problems);
     let wish = wish(&environment).map_err(|problem| problems.push(problem)).unwrap_or_default();
     let stores = Stores { environment, process: process.clone() };
-    let built = Bootstrap { settings, file, stores, warnings: Vec::new(), env_problems, wish };
+    let warnings = Vec::new();
+    let built = Bootstrap { settings, file, stores, warnings, env_problems, blank, wish };
     let (built, warnings) = Problems::unless_errors(built, problems)?;
     Ok(Bootstrap { warnings, ..built })
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::again::{Blank, is_blank};
 use super::problem::Problem;
 use super::text::Position;
 use crate::secrets::{Content, EnvFile, Environment, Process, read_protected};
@@ -10,17 +11,30 @@ use crate::secrets::{Content, EnvFile, Environment, Process, read_protected};
 /// More faults than anybody reads: such a file is something else.
 const MOST_FAULTS: usize = 200;
 
-/// The environment of `process` with the files at `paths` behind it, and what is wrong with them.
-/// What could be read is there all the same.
-pub(super) fn read(paths: &[PathBuf], process: &Process) -> (Environment, Vec<Problem>) {
+/// What the files and the environment of the process give.
+pub(super) struct Read {
+    /// The variables of the process, and behind them those of the files.
+    pub(super) environment: Environment,
+    /// What is wrong with the files. What could be read is there all the same.
+    pub(super) problems: Vec<Problem>,
+    /// The files without text.
+    pub(super) blank: Blank,
+}
+
+/// Reads the files at `paths`.
+pub(super) fn read(paths: &[PathBuf], process: &Process) -> Read {
     let mut environment = Environment::new(process);
     let mut problems = Vec::new();
+    let mut blank = Vec::new();
     for path in paths {
         let path: Arc<Path> = path.as_path().into();
         match read_protected(&path, Content::Secrets, process) {
             Ok(file) => {
                 let (variables, faults) = EnvFile::parse(&path, &file.bytes);
                 environment.add_file(variables);
+                if is_blank(&file.bytes) {
+                    blank.push(Arc::clone(&path));
+                }
                 problems.extend(
                     file.warnings
                         .iter()
@@ -37,5 +51,5 @@ pub(super) fn read(paths: &[PathBuf], process: &Process) -> (Environment, Vec<Pr
             }
         }
     }
-    (environment, problems)
+    Read { environment, problems, blank }
 }

@@ -3,9 +3,12 @@
 //! Two steps, because their errors mean different things: [`bootstrap()`] reads keypool.toml,
 //! variables and flags, without which nothing can start; [`Bootstrap::load_keys`] reads the keys
 //! file, whose errors leave the daemon up and not ready. Either gives every error at once, with its
-//! place and never with the text that is wrong. A reload is both steps again.
+//! place and never with the text that is wrong. A reload is both steps again (`again`), and what has
+//! changed is told by `diff`.
 
+mod again;
 mod bootstrap;
+mod diff;
 mod env_files;
 mod flags;
 mod keys;
@@ -18,6 +21,7 @@ mod text;
 mod value;
 
 pub use bootstrap::{Bootstrap, USUAL_FILES, bootstrap};
+pub use diff::SettingsDiff;
 pub use flags::Flags;
 pub use keys::{Keys, KeysSource, with_entries};
 pub(crate) use keys::{PlainLine, plain_lines};

@@ -49,7 +49,7 @@ pub struct Settings {
 }
 
 /// `[quota]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct QuotaSettings {
     /// How much longer one request may take to the provider's counter than another.
     pub delay_guard: Duration,
@@ -64,7 +64,7 @@ pub struct QuotaSettings {
 }
 
 /// `[cooldown]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CooldownSettings {
     /// The first cooldown after a refusal without a delay.
     pub first: Duration,
@@ -73,7 +73,7 @@ pub struct CooldownSettings {
 }
 
 /// `[probe]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ProbeSettings {
     /// Whether keys are probed.
     pub enabled: bool,
@@ -86,7 +86,7 @@ pub struct ProbeSettings {
 }
 
 /// `[secrets]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct SecretSettings {
     /// The store of keys that name none.
     pub store: Store,
@@ -145,7 +145,7 @@ pub enum OnSharedFailure {
 }
 
 /// `[providers.NAME]`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct ProviderSettings {
     /// Where the provider is.
     pub base_url: Option<String>,
@@ -156,7 +156,7 @@ pub struct ProviderSettings {
 }
 
 /// A request that costs nothing and tells whether a key is good.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ProviderProbe {
     /// The path after the base URL.
     pub path: String,

@@ -180,6 +180,11 @@ impl Pool {
     /// Tells whether `key` has a secret, and why not.
     pub fn set_secret(&mut self, key: &KeyId, missing: Option<&str>, now: Now) {
         self.advance(now);
+        self.note_secret(key, missing, now);
+        self.serve_line(now);
+    }
+
+    pub(super) fn note_secret(&mut self, key: &KeyId, missing: Option<&str>, now: Now) {
         let Some(&idx) = self.stock.by_id.get(key) else { return };
         let had = self.stock[idx].missing_secret.clone();
         if had.as_deref() == missing {
@@ -195,7 +200,22 @@ impl Pool {
                 self.changed(idx, Change::SecretFound, now);
             }
         }
+    }
+
+    /// The secret of `key` is another one: what the provider said of the old one does not count
+    /// any more. Limits and cooldowns stay, because they are the group's. Says whether there is
+    /// such a key.
+    pub fn secret_changed(&mut self, key: &KeyId, now: Now) -> bool {
+        self.advance(now);
+        let Some(&idx) = self.stock.by_id.get(key) else { return false };
+        self.note(What::SecretChanged { key: key.clone() }, now);
+        for same in self.with_credential_of(idx) {
+            self.stock[same].refused_models.clear();
+            self.ease_key(same);
+        }
+        self.revive(idx, "its secret has changed", now);
         self.serve_line(now);
+        true
     }
 
     /// Forgets the failures of `key` and of its group. Says whether there is such a key.

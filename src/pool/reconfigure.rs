@@ -1,6 +1,6 @@
 //! Taking another configuration: what stays keeps its counters, cooldowns and leases.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::core::Pool;
 use super::group::{Group, GroupId, GroupIdx};
@@ -28,8 +28,34 @@ impl Pool {
     /// uses of its old one along, because the provider may have counted them there. A group that
     /// loses its last key is kept while anything used in it still counts, so that a key that comes
     /// back finds its limits as they are.
+    ///
+    /// New keys have no secret until [`Pool::set_secret`] says so.
     pub fn reconfigure(&mut self, settings: PoolSettings, now: Now) -> KeyChanges {
         self.advance(now);
+        let changes = self.rebuild(settings, now);
+        self.serve_line(now);
+        changes
+    }
+
+    /// The same, together with what is known of the secrets: `missing` says for each key why it
+    /// has none, or that it has one. No waiting request is refused for want of a secret that is
+    /// there.
+    pub fn reconfigure_with_secrets(
+        &mut self,
+        settings: PoolSettings,
+        missing: &BTreeMap<KeyId, Option<String>>,
+        now: Now,
+    ) -> KeyChanges {
+        self.advance(now);
+        let changes = self.rebuild(settings, now);
+        for (key, missing) in missing {
+            self.note_secret(key, missing.as_deref(), now);
+        }
+        self.serve_line(now);
+        changes
+    }
+
+    fn rebuild(&mut self, settings: PoolSettings, now: Now) -> KeyChanges {
         let changes = self.key_changes(&settings);
         self.rules = Rules::of(&settings);
         self.note(What::Reconfigured { settings: settings.clone() }, now);
@@ -95,7 +121,6 @@ impl Pool {
         }
         self.views.clear();
         self.keys_lost = true;
-        self.serve_line(now);
         changes
     }
 

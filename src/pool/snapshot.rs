@@ -34,6 +34,8 @@ pub(super) enum What {
     Reported { lease: LeaseSeq, report: Report },
     /// The failures of a key were forgotten.
     Cleared { key: KeyId },
+    /// The secret of a key is another one.
+    SecretChanged { key: KeyId },
     /// Another configuration was taken.
     Reconfigured { settings: PoolSettings },
 }
@@ -150,6 +152,7 @@ impl Pool {
                 self.report(self.leases.id(lease), &report, now).is_ok()
             }
             What::Cleared { key } => self.clear(&key, now),
+            What::SecretChanged { key } => self.secret_changed(&key, now),
             What::Reconfigured { settings } => {
                 self.reconfigure(settings, now);
                 true

@@ -51,6 +51,9 @@ pub enum FileRefusal {
         /// The most bytes.
         limit: u64,
     },
+    /// It changed each time while it was read.
+    #[error("changes while it is read; it is looked at again as soon as it rests")]
+    Restless,
     /// Everybody may write it.
     #[error("everybody can write this file, so it is not used; mend it with: chmod o-w {path}")]
     WorldWritable {
@@ -78,7 +81,10 @@ impl Content {
     }
 }
 
-/// Reads `path` whole, if its kind, mode and length allow.
+/// How often a file is read that changes meanwhile.
+const MOST_READINGS: usize = 3;
+
+/// Reads `path` whole and in one state, if its kind, mode and length allow.
 pub fn read_protected(
     path: &Path,
     content: Content,
@@ -93,21 +99,28 @@ pub fn read_protected(
     if !path.metadata().map_err(refusal)?.is_file() {
         return Err(FileRefusal::NotAFile);
     }
-    let file = File::open(path).map_err(refusal)?;
-    let metadata = file.metadata().map_err(refusal)?;
-    let limit = content.limit();
-    if metadata.len() > limit {
-        return Err(FileRefusal::TooLong { limit });
+    for _ in 0..MOST_READINGS {
+        let file = File::open(path).map_err(refusal)?;
+        let metadata = file.metadata().map_err(refusal)?;
+        let limit = content.limit();
+        if metadata.len() > limit {
+            return Err(FileRefusal::TooLong { limit });
+        }
+        let warnings = judge(path, &metadata, content, process)?;
+        // Of full size from the start, because growth would leave copies behind.
+        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX).saturating_add(1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+        (&file).take(limit + 1).read_to_end(&mut bytes).map_err(refusal)?;
+        if bytes.len() as u64 > limit {
+            return Err(FileRefusal::TooLong { limit });
+        }
+        let after = file.metadata().map_err(refusal)?;
+        let state = |file: &Metadata| (file.len(), file.mtime(), file.mtime_nsec());
+        if state(&after) == state(&metadata) {
+            return Ok(Protected { bytes, warnings });
+        }
     }
-    let warnings = judge(path, &metadata, content, process)?;
-    // Of full size from the start, because growth would leave copies behind.
-    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX).saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size));
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(refusal)?;
-    if bytes.len() as u64 > limit {
-        return Err(FileRefusal::TooLong { limit });
-    }
-    Ok(Protected { bytes, warnings })
+    Err(FileRefusal::Restless)
 }
 
 fn judge(

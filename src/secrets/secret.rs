@@ -37,6 +37,14 @@ impl Secret {
         &self.0
     }
 
+    /// Whether both have the same text. It takes as long for a difference at the beginning as for
+    /// one at the end.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
+        let differences = ours.iter().zip(theirs).fold(0, |sum, (a, b)| sum | (a ^ b));
+        ours.len() == theirs.len() && differences == 0
+    }
+
     /// Whether the text can be the value of an HTTP header, as every provider wants it.
     pub fn usable(&self) -> Result<(), Unusable> {
         let text = self.expose();
@@ -74,6 +82,13 @@ mod tests {
     fn a_clone_shares_the_text() {
         let secret = Secret::new("fake-secret-flash-01");
         assert!(std::ptr::eq(secret.expose(), secret.clone().expose()));
+    }
+
+    #[test]
+    fn secrets_are_the_same_if_their_texts_are() {
+        let same = |a, b| Secret::new(a).same_as(&Secret::new(b));
+        assert!(same("fake-secret-a", "fake-secret-a"));
+        assert!(!same("fake-secret-a", "fake-secret-b") && !same("fake", "fake-secret-a"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::head_guard::{HeadExpected, HeadGuard};
 use super::listener::Listener;
+use super::peer::Peer;
 use super::presence::Presence;
 use super::routes::{self, Connection};
 use super::service::Service;
@@ -93,9 +94,10 @@ async fn rest(error: &io::Error) {
 
 async fn serve(http: http1::Builder, stream: UnixStream, service: Arc<Service>) {
     let Ok(presence) = Presence::of(&stream) else { return };
+    let peer = Peer::of(&stream);
     let head_expected = HeadExpected::new();
     let guarded = HeadGuard::new(stream, head_expected.clone());
-    let known = Connection { presence, head_expected };
+    let known = Connection { peer, presence, head_expected };
     let answer = service_fn(|request| {
         let (service, known) = (&service, &known);
         async move { Ok::<_, Infallible>(routes::answer(service, known, request).await) }

@@ -57,7 +57,8 @@ impl Fields {
     pub(super) fn finish(self) -> Result<(), Problem> {
         let Some(name) = self.members.keys().next() else { return Ok(()) };
         let known = self.known.join(", ");
-        Err(Problem::invalid(name, format!("unknown field; the fields are {known}")))
+        let fields = if known.is_empty() { "there are none" } else { "the fields are " };
+        Err(Problem::invalid(name, format!("unknown field; {fields}{known}")))
     }
 }
 

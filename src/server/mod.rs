@@ -17,6 +17,7 @@ mod usage;
 mod events;
 mod status;
 mod health;
+mod reload;
 
 mod body;
 mod fields;
@@ -24,6 +25,7 @@ mod problem;
 mod answer;
 
 mod head_guard;
+mod peer;
 mod presence;
 mod timer;
 

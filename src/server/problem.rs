@@ -62,6 +62,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", "this is not for you")
     }
 
+    pub(super) fn not_administrator() -> Self {
+        let detail = "this is for the user that the daemon runs as, and for root";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+    }
+
     pub(super) fn not_found() -> Self {
         let detail = "there is nothing at this path; the API begins with /v1/";
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)

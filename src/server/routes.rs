@@ -11,14 +11,16 @@ use hyper::{Method, Request, Response};
 
 use super::answer::Body;
 use super::head_guard::HeadExpected;
+use super::peer::Peer;
 use super::presence::Presence;
 use super::problem::Problem;
 use super::service::Service;
-use super::{body, events, health, hygiene, keys, report, select, status, usage};
+use super::{body, events, health, hygiene, keys, reload, report, select, status, usage};
 
 /// What is known of the connection a request came on.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
+    pub(super) peer: Peer,
     pub(super) presence: Presence,
     pub(super) head_expected: HeadExpected,
 }
@@ -29,6 +31,7 @@ enum Endpoint<'a> {
     Select,
     Report,
     Rotate,
+    Reload,
     Keys,
     Key(&'a str),
     Usage,
@@ -44,6 +47,7 @@ impl<'a> Endpoint<'a> {
             "/v1/select" => Self::Select,
             "/v1/report" => Self::Report,
             "/v1/rotate" => Self::Rotate,
+            "/v1/reload" => Self::Reload,
             "/v1/keys" => Self::Keys,
             "/v1/usage" => Self::Usage,
             "/v1/events" => Self::Events,
@@ -60,7 +64,7 @@ impl<'a> Endpoint<'a> {
     /// The methods it takes.
     fn allow(self) -> &'static str {
         match self {
-            Self::Select | Self::Report | Self::Rotate => "POST",
+            Self::Select | Self::Report | Self::Rotate | Self::Reload => "POST",
             Self::Keys
             | Self::Key(_)
             | Self::Usage
@@ -111,6 +115,7 @@ async fn serve(
         Endpoint::Select => select::answer(service, connection, &body).await,
         Endpoint::Report => report::report(service, &body),
         Endpoint::Rotate => report::rotate(service, connection, &body).await,
+        Endpoint::Reload => reload::answer(service, connection, &body).await,
         Endpoint::Keys => Ok(keys::all(service)),
         Endpoint::Key(id) => keys::one(service, id),
         Endpoint::Usage => Ok(usage::answer(service)),

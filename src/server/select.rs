@@ -73,7 +73,8 @@ fn parse(service: &Service, body: &[u8]) -> Result<(SelectRequest, Option<Durati
 /// Reads `wait_ms`; a longer wait than `wait.max` is cut to it, and 0 is none.
 pub(super) fn wait(service: &Service, fields: &mut Fields) -> Result<Option<Duration>, Problem> {
     let wait = fields.whole("wait_ms", MOST_WAIT)?.filter(|millis| *millis > 0);
-    Ok(wait.map(|millis| Duration::from_millis(millis).min(service.wait_max)))
+    let most = || service.configuration.current().wait_max;
+    Ok(wait.map(|millis| Duration::from_millis(millis).min(most())))
 }
 
 fn models(value: Value) -> Option<Vec<Arc<str>>> {

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hygiene::RequiredHeader;
 use crate::clock::Clock;
+use crate::control::Controls;
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::Keyring;
 use crate::state::StateKeeper;
 use crate::telemetry::Journal;
+use crate::watch::Mode;
 
 /// What every endpoint works with.
 #[derive(Debug)]
@@ -30,8 +33,12 @@ pub struct Service {
     pub clock: Clock,
     /// What is configured.
     pub configuration: Configuration,
-    /// The longest a select may wait.
-    pub wait_max: Duration,
+    /// How the files of the configuration are watched.
+    pub watched: watch::Receiver<Mode>,
+    /// Where to ask for a reload.
+    pub controls: Controls,
+    /// The user that the daemon runs as.
+    pub uid: u32,
     /// A header without which every request is refused.
     pub required_header: Option<RequiredHeader>,
     /// When the daemon was started.
@@ -81,12 +88,20 @@ pub struct Configured {
     pub rotation_why: String,
     /// Where the keys are from.
     pub source: String,
-    /// When the configuration was last looked at.
+    /// How many keys there are.
+    pub keys: usize,
+    /// When the configuration was last read.
     pub loaded_at: WallTime,
+    /// What came of it, in a word: [`ReloadOutcome::name`](crate::control::ReloadOutcome::name).
+    pub result: &'static str,
     /// Why the last one was not taken.
     pub errors: Vec<String>,
     /// What is odd about the last one.
     pub warnings: Vec<String>,
+    /// Settings that are written otherwise than they are in use, because they need a restart.
+    pub needs_restart: Vec<&'static str>,
+    /// The longest a select may wait.
+    pub wait_max: Duration,
     /// The headers that carry keys, by provider, where they are not the usual ones.
     pub auth_headers: AuthHeaders,
 }
@@ -105,9 +120,10 @@ impl Configuration {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes another state.
-    pub fn replace(&self, configured: Configured) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(configured);
+    /// Makes another state of the present one.
+    pub fn update(&self, next: impl FnOnce(&Configured) -> Configured) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(next(&current));
     }
 }
 

@@ -10,6 +10,7 @@ use super::answer::{Body, json};
 use super::service::{Configured, Service};
 use crate::clock::rfc3339;
 use crate::pool::{KeyState, Now, Pool};
+use crate::watch::Mode;
 
 #[derive(Serialize)]
 struct Status {
@@ -54,9 +55,12 @@ struct Provider {
 struct Loaded {
     generation: u64,
     source: String,
+    watch: &'static str,
     last_reload: String,
+    result: &'static str,
     errors: Vec<String>,
     warnings: Vec<String>,
+    needs_restart: Vec<&'static str>,
 }
 
 /// A part of the daemon that is off.
@@ -99,7 +103,7 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         capacity: glance.capacity,
         waiting: glance.waiting,
         providers: glance.providers,
-        configuration: loaded(&configured),
+        configuration: loaded(&configured, *service.watched.borrow()),
         shared_quota: Part { on: false },
         state_file: state(service),
         version: env!("CARGO_PKG_VERSION"),
@@ -120,13 +124,16 @@ fn state(service: &Service) -> State {
     }
 }
 
-fn loaded(configured: &Arc<Configured>) -> Loaded {
+fn loaded(configured: &Arc<Configured>, watched: Mode) -> Loaded {
     Loaded {
         generation: configured.generation,
         source: configured.source.clone(),
+        watch: watched.name(),
         last_reload: rfc3339(configured.loaded_at),
+        result: configured.result,
         errors: configured.errors.clone(),
         warnings: configured.warnings.clone(),
+        needs_restart: configured.needs_restart.clone(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use keypool::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -60,7 +62,11 @@ struct Served {
 
 impl Served {
     fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut command = keypool(dir, &[&["serve"], arguments].concat());
+        Self::of(keypool(dir, &[&["serve"], arguments].concat()))
+    }
+
+    /// The same by another command that ends in the daemon.
+    fn of(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = Vec::new();
         let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
@@ -204,6 +210,57 @@ fn a_hangup_reloads_the_keys_and_a_bad_file_changes_nothing() {
         std::thread::yield_now();
     }
     assert!(select().contains("pro_05"));
+}
+
+/// Waits in real time until `dir` serves the key `id`; how long that took.
+fn until_served(dir: &Path, id: &str) -> Duration {
+    let begin = Clock::System.now().at;
+    loop {
+        let passed = Clock::System.now().at.since(begin);
+        if out(&run(dir, &["--json", "keys"])).contains(&format!("\"{id}\"")) {
+            return passed;
+        }
+        assert!(passed < Duration::from_secs(20), "{id} is not served");
+    }
+}
+
+#[test]
+fn what_an_editor_saves_serves_within_two_seconds() {
+    let dir = clone();
+    let _served = Served::start(dir.path(), &[]);
+    let saved = shell(dir.path(), "sed -i s/pro_05/pro_99/ config/keys.json");
+    assert_eq!(code(&saved), 0, "{}", err(&saved));
+    let took = until_served(dir.path(), "pro_99");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    let unchanged = run(dir.path(), &["reload"]);
+    assert_eq!((code(&unchanged), out(&unchanged).starts_with("unchanged")), (0, true));
+    fs::write(dir.path().join("config/keys.json"), "{\"keys\": [{\"key_id\": 1}, {}]}").unwrap();
+    let kept = run(dir.path(), &["reload"]);
+    assert_eq!((code(&kept), err(&kept).matches("config/keys.json:1:").count()), (1, 2));
+}
+
+#[test]
+fn without_inotify_files_are_looked_at() {
+    let dir = clone();
+    let without = "echo 0 > /proc/sys/user/max_inotify_instances";
+    let run_without = |script: String| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", &script]);
+        command.arg(env!("CARGO_BIN_EXE_keypool")).current_dir(dir.path()).env_clear();
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    };
+    if !run_without(without.to_owned()).output().is_ok_and(|tried| tried.status.success()) {
+        return; // Not every machine lets a user have a namespace.
+    }
+    let _served = Served::of(run_without(format!("{without} && exec \"$0\" serve")));
+    shell(dir.path(), "sed -i s/pro_05/pro_99/ config/keys.json");
+    let took = until_served(dir.path(), "pro_99");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let status: Value =
+        serde_json::from_str(&out(&run(dir.path(), &["--json", "status"]))).unwrap();
+    assert_eq!(status["configuration"]["watch"], "poll");
 }
 
 #[test]

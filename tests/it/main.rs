@@ -14,6 +14,7 @@ mod command;
 mod concurrency;
 mod examples;
 mod leaks;
+mod reload;
 mod state;
 mod surface;
 mod tidy;

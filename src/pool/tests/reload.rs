@@ -101,3 +101,32 @@ fn ten_thousand_reloads_leave_nothing_behind() {
     }
     assert_eq!((game.pool.stock.groups.len(), game.pool.stock.keys.len()), (1, 1));
 }
+
+#[test]
+fn waiting_requests_are_served_by_a_new_key_that_takes_the_place_of_the_old() {
+    let mut game = Game::of([key("a").rpm(1)]);
+    game.take();
+    let waiter = game.wait(any(), seconds(61)).unwrap();
+    let settings = PoolSettings { keys: vec![key("b").rpm(1)], ..game.settings.clone() };
+    let secrets = BTreeMap::from([(id("b"), None)]);
+    game.pool.reconfigure_with_secrets(settings, &secrets, game.now);
+    assert_eq!(game.served(), [(waiter, true)]);
+}
+
+#[test]
+fn a_key_whose_secret_has_changed_is_alive_with_every_key_of_the_same_secret() {
+    let mut game = Game::of([key("a").credential("x"), key("b").credential("x"), key("c")]);
+    for _ in 0..3 {
+        let lease = game.lease(any());
+        game.report(&lease, Outcome::AuthFailed);
+        if game.state("c") == "dead" {
+            break;
+        }
+    }
+    assert_eq!([game.state("a"), game.state("b"), game.state("c")], ["dead"; 3]);
+    game.changes();
+    assert!(game.pool.secret_changed(&id("b"), game.now));
+    assert_eq!([game.state("a"), game.state("b"), game.state("c")], ["ready", "ready", "dead"]);
+    assert_eq!(game.changes(), ["revived", "revived"]);
+    assert!(!game.pool.secret_changed(&id("none"), game.now));
+}

@@ -9,11 +9,10 @@ use std::time::Duration;
 use keypool::app::Daemon;
 use keypool::clock::{Clock, ManualClock};
 use keypool::config::{Flags, bootstrap};
-use keypool::control::Control;
+use keypool::control::{Control, Controls};
 use keypool::secrets::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::http::{Answer, send};
 
@@ -21,7 +20,7 @@ use super::http::{Answer, send};
 pub(crate) struct TestDaemon {
     dir: TempDir,
     pub(crate) clock: ManualClock,
-    controls: UnboundedSender<Control>,
+    controls: Controls,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,10 +32,19 @@ impl TestDaemon {
 
     /// The same with more lines in keypool.toml.
     pub(crate) fn with(keys_json: &str, toml: &str) -> Self {
+        Self::prepared(keys_json, |_| toml.to_owned())
+    }
+
+    /// The same with the lines that `prepare` makes of the paths of files in the directory.
+    pub(crate) fn prepared(
+        keys_json: &str,
+        prepare: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> String,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("keys.json"), keys_json).unwrap();
         fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
+        let toml = prepare(&path);
         let state = if toml.contains("state_dir") { "" } else { "state_dir = \"\"\n" };
         let toml = toml.replace("STATE", path("state").to_str().unwrap());
         let settings = format!(
@@ -98,6 +106,11 @@ impl TestDaemon {
         self.dir.path().join("state")
     }
 
+    /// A file in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         send(&self.socket(), "GET", path, None)
     }
@@ -132,14 +145,13 @@ impl TestDaemon {
     }
 
     pub(crate) fn control(&self, control: Control) {
-        self.controls.send(control).unwrap();
+        self.controls.send(control);
     }
 }
 
 impl Drop for TestDaemon {
     fn drop(&mut self) {
-        // A daemon that has ended takes no more messages.
-        self.controls.send(Control::Stop).ok();
+        self.controls.send(Control::Stop);
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             assert!(thread::panicking() || ended.is_ok(), "the daemon ended badly");
