@@ -7,6 +7,7 @@ use super::group::{Leases, WaitsFor};
 use super::key::{KeyIdx, Unusable};
 use super::lease::{LeaseGone, LeaseId};
 use super::outcome::LimitKind;
+use super::probe::LastProbe;
 use super::record::Record;
 use super::refusal::NoUse;
 use super::settings::{KeyId, KeySettings, Strategy};
@@ -82,6 +83,8 @@ pub struct KeyView<'a> {
     pub in_flight: usize,
     /// What came of its uses.
     pub record: &'a Record,
+    /// What its last probe said.
+    pub last_probe: Option<&'a LastProbe>,
 }
 
 /// A limit as it is now.
@@ -211,6 +214,7 @@ impl Pool {
             quota: group.limit_views(now),
             in_flight: group.in_flight(),
             record: &holder.record,
+            last_probe: holder.probe.last.as_ref(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::affinity;
 use super::group::GroupIdx;
 use super::lease::LeaseSeq;
+use super::probe::ProbeState;
 use super::record::Record;
 use super::settings::KeySettings;
 use super::time::Instant;
@@ -30,6 +31,7 @@ pub(super) struct Key {
     pub(super) refused_models: BTreeMap<Arc<str>, Instant>,
     pub(super) last_granted: Option<LeaseSeq>,
     pub(super) record: Record,
+    pub(super) probe: ProbeState,
 }
 
 /// Why a key cannot be used, whatever its quota.
@@ -60,6 +62,7 @@ impl Key {
             refused_models: BTreeMap::new(),
             last_granted: None,
             record: Record::default(),
+            probe: ProbeState::default(),
         }
     }
 

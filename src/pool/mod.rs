@@ -5,8 +5,8 @@
 //! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
 //! `cooldown` keeps failures; `group` is a quota group, `key` a key, `stock` all of them; `view`
 //! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
-//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure` and `inspect` are the
-//! calls.
+//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure`, `inspect` and
+//! `probe` are the calls.
 
 mod core;
 mod select;
@@ -14,6 +14,7 @@ mod report;
 mod waiting;
 mod reconfigure;
 mod inspect;
+mod probe;
 mod shared;
 
 mod choice;
@@ -51,6 +52,7 @@ pub use key::Unusable;
 pub use lease::{LeaseGone, LeaseId, LeaseSeq};
 pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
+pub use probe::{LastProbe, ProbeRound, ProbeTarget, ProbeVerdict};
 pub use reconfigure::KeyChanges;
 pub use record::{LastError, ModelRecord, Record, Tally};
 pub use refusal::{NoUse, Refusal};
