@@ -13,6 +13,8 @@ pub mod secrets;
 
 pub mod signals;
 
+pub mod health;
+
 pub mod server;
 
 pub mod config;

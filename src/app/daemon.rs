@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,6 +15,7 @@ use super::loading::Loader;
 use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags};
 use crate::control::Control;
+use crate::health::Prober;
 use crate::pool::{Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process};
 use crate::server::{
@@ -66,6 +68,7 @@ impl Daemon {
             keyring: Arc::new(Keyring::default()),
             journal: Arc::new(Journal::default()),
             configuration: Configuration::new(Configured::default()),
+            probing: watch::Sender::default(),
             wait_max: settings.wait_max,
             required_header: settings.server.require_header.clone(),
             clock,
@@ -111,6 +114,7 @@ impl Daemon {
         parts.spawn(server.run());
         parts.spawn(mind_the_pool(service.clone()));
         parts.spawn(retry_secrets(loader.clone(), service.clone()));
+        parts.spawn(prober(&service).run(service.stopping.clone()));
         let ended = loop {
             tokio::select! {
                 control = controls.recv() => match control {
@@ -158,6 +162,16 @@ async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
             earlier = service.pool.due_before(due) => due = earlier,
         }
     }
+}
+
+fn prober(service: &Service) -> Prober {
+    Prober::new(
+        service.pool.clone(),
+        service.keyring.clone(),
+        service.journal.clone(),
+        service.clock.clone(),
+        service.probing.subscribe(),
+    )
 }
 
 /// Looks for missing secrets again and again.

@@ -100,6 +100,7 @@ fn apply(service: &Service, bootstrap: &Bootstrap, keys: &Keys) -> KeyChanges {
     });
     let present = |id: &KeyId| fetched.iter().any(|(key, secret)| *key == id && secret.is_ok());
     service.keyring.retain(present);
+    service.probing.send_replace(bootstrap.settings.probing(keys.health_check_interval).into());
     let current = service.configuration.current();
     service.configuration.replace(Configured {
         generation: current.generation + 1,

@@ -24,8 +24,10 @@ pub enum ProbeVerdict {
     Accepted,
     /// The provider does not accept the key; and what it said, in machine-readable words.
     Rejected(Arc<str>),
-    /// The answer says nothing about the key, or there was none; and what there was.
+    /// The answer says nothing about the key; and what it said.
     Unknown(Arc<str>),
+    /// There was no answer; and why.
+    NotReached(Arc<str>),
 }
 
 impl ProbeVerdict {
@@ -35,6 +37,7 @@ impl ProbeVerdict {
             Self::Accepted => "accepted",
             Self::Rejected(_) => "rejected",
             Self::Unknown(_) => "unknown",
+            Self::NotReached(_) => "not_reached",
         }
     }
 
@@ -42,7 +45,9 @@ impl ProbeVerdict {
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Accepted => None,
-            Self::Rejected(detail) | Self::Unknown(detail) => Some(detail),
+            Self::Rejected(detail) | Self::Unknown(detail) | Self::NotReached(detail) => {
+                Some(detail)
+            }
         }
     }
 }
@@ -180,7 +185,7 @@ impl Pool {
                     self.stock[key].probe.doubted = false;
                 }
             }
-            ProbeVerdict::Unknown(_) => {}
+            ProbeVerdict::Unknown(_) | ProbeVerdict::NotReached(_) => {}
         }
         self.serve_line(now);
     }

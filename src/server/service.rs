@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hygiene::RequiredHeader;
 use crate::clock::Clock;
+use crate::health::Probing;
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::Keyring;
@@ -27,6 +29,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is configured.
     pub configuration: Configuration,
+    /// What is probed and how.
+    pub probing: watch::Sender<Arc<Probing>>,
     /// The longest a select may wait.
     pub wait_max: Duration,
     /// A header without which every request is refused.

@@ -43,7 +43,11 @@ fn rejected() -> ProbeVerdict {
 }
 
 fn unknown() -> ProbeVerdict {
-    ProbeVerdict::Unknown("timeout".into())
+    ProbeVerdict::Unknown("503".into())
+}
+
+fn not_reached() -> ProbeVerdict {
+    ProbeVerdict::NotReached("timeout".into())
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn a_dead_key_is_probed_within_each_interval_until_it_is_accepted() {
     let mut game = Game::of([key("a")]);
     game.warm_up();
     game.use_once(Outcome::AuthFailed);
-    for verdict in [rejected(), unknown(), rejected()] {
+    for verdict in [rejected(), unknown(), not_reached(), rejected()] {
         let target = game.probe();
         game.probed(&target, &verdict);
         assert_eq!(game.state("a"), "dead");
