@@ -27,6 +27,7 @@ const USER_AGENT: &str = concat!("keypool/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub struct ProbeClient {
     settings: ProbeSettings,
+    lookup: Lookup,
     client: Mutex<Option<Client>>,
 }
 
@@ -48,7 +49,8 @@ enum NoAnswer {
 impl ProbeClient {
     /// A client that has not been used.
     pub fn new(settings: ProbeSettings) -> Self {
-        Self { settings, client: Mutex::new(None) }
+        let lookup = Lookup::new(settings.allow_private);
+        Self { settings, lookup, client: Mutex::new(None) }
     }
 
     /// Asks about the key `secret`.
@@ -82,12 +84,12 @@ impl ProbeClient {
         if let Some(client) = &*kept {
             return Ok(client.clone());
         }
-        let client = build(self.settings)?;
+        let client = build(self.settings, self.lookup.clone())?;
         Ok(kept.insert(client).clone())
     }
 }
 
-fn build(settings: ProbeSettings) -> Result<Client, NoAnswer> {
+fn build(settings: ProbeSettings, lookup: Lookup) -> Result<Client, NoAnswer> {
     // The only one in the program; another part may have been first.
     rustls::crypto::ring::default_provider().install_default().ok();
     Client::builder()
@@ -96,7 +98,7 @@ fn build(settings: ProbeSettings) -> Result<Client, NoAnswer> {
         .referer(false)
         .no_proxy()
         .https_only(!settings.allow_private)
-        .dns_resolver(Arc::new(Lookup::new(settings.allow_private)))
+        .dns_resolver(Arc::new(lookup))
         .timeout(settings.timeout)
         .connect_timeout(settings.timeout.min(CONNECT))
         // The next probe is far away: a kept connection would be closed by then, and its address
@@ -151,11 +153,113 @@ fn why(error: &reqwest::Error) -> &'static str {
             Some(NoAddress::Private) => return "the name has no public address",
             None => {}
         }
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if error.is::<rustls::Error>() {
             return "no trust: the certificate or the TLS of the other side is not accepted";
         }
-        cause = error.source();
+        // What an I/O error holds is not its source, but the source of that is.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
     }
     if error.is_connect() { "no connection" } else { "the connection broke" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+    use crate::provider::FreeProbe;
+
+    const SECRET: &str = "fake-secret-flash-01";
+
+    fn settings(allow_private: bool) -> ProbeSettings {
+        let timeout = Duration::from_secs(5);
+        ProbeSettings { enabled: true, timeout, concurrency: 1, allow_private }
+    }
+
+    /// The verdict on the key of the provider at `base_url`, where every name is this machine's.
+    async fn ask(base_url: &str, allow_private: bool) -> ProbeVerdict {
+        let here = |_: &str| Some(vec!["127.0.0.1:0".parse().unwrap()]);
+        let lookup = Lookup::answering(allow_private, here);
+        let client = ProbeClient { lookup, ..ProbeClient::new(settings(allow_private)) };
+        let request = ProbeRequest::built_in("gemini").unwrap();
+        let probe = FreeProbe { base_url: base_url.to_owned().into(), ..request.probe };
+        client.ask(&ProbeRequest { probe, ..request }, &Secret::new(SECRET)).await
+    }
+
+    fn not_reached(why: &str) -> ProbeVerdict {
+        ProbeVerdict::NotReached(why.into())
+    }
+
+    /// Gives one answer, and returns what it was asked, with the port of its address.
+    fn serve_one(answer: &'static str) -> (u16, JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = vec![0; 4096];
+            let length = stream.read(&mut asked).unwrap();
+            asked.truncate(length);
+            stream.write_all(answer.as_bytes()).unwrap();
+            asked
+        });
+        (port, served)
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_at_exactly_the_addresses_that_were_looked_up() {
+        let (port, served) = serve_one("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let verdict = ask(&format!("http://provider.example:{port}"), true).await;
+        assert_eq!(verdict, ProbeVerdict::Accepted);
+        let asked = String::from_utf8(served.join().unwrap()).unwrap();
+        assert!(asked.starts_with("GET /v1beta/models?pageSize=1 HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains(&format!("host: provider.example:{port}\r\n")), "{asked}");
+        assert!(asked.contains(&format!("x-goog-api-key: {SECRET}\r\n")), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_turns_out_to_be_private_is_not_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let verdict = ask(&format!("https://provider.example:{port}"), false).await;
+        assert_eq!(verdict, not_reached("the name has no public address"));
+        assert!(listener.accept().is_err(), "nobody came");
+    }
+
+    #[tokio::test]
+    async fn private_urls_are_refused_before_anything_is_looked_up() {
+        let private = "is not a public address; probe.allow_private = true permits it";
+        for url in ["https://[::ffff:169.254.169.254]", "https://0x7f.1", "https://localhost"] {
+            assert_eq!(ask(url, false).await, not_reached(private), "{url}");
+        }
+        let cleartext = "expected https; probe.allow_private = true permits http";
+        assert_eq!(ask("http://provider.example", false).await, not_reached(cleartext));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_speak_tls_is_not_trusted_with_a_key() {
+        let (port, served) = serve_one("HTTP/1.1 400 Bad Request\r\n\r\n");
+        let verdict = ask(&format!("https://provider.example:{port}"), true).await;
+        let told = "no trust: the certificate or the TLS of the other side is not accepted";
+        assert_eq!(verdict, not_reached(told));
+        let asked = served.join().unwrap();
+        assert!(!asked.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_told_as_such() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let verdict = ask(&format!("http://provider.example:{port}"), true).await;
+        assert_eq!(verdict, not_reached("no connection"));
+    }
+
+    #[test]
+    fn the_key_is_marked_as_a_secret() {
+        let request = ProbeRequest::built_in("openai").unwrap();
+        let headers = headers(&request, &Secret::new(SECRET)).unwrap();
+        assert!(!format!("{headers:?}").contains(SECRET));
+    }
 }

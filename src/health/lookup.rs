@@ -43,6 +43,15 @@ impl Lookup {
         Self { allow_private, system: ask_system, under_way: Arc::default() }
     }
 
+    /// The same with another system to ask.
+    #[cfg(test)]
+    pub(super) fn answering(
+        allow_private: bool,
+        system: fn(&str) -> Option<Vec<SocketAddr>>,
+    ) -> Self {
+        Self { system, ..Self::new(allow_private) }
+    }
+
     /// The addresses of `name`: exactly those that are connected to.
     async fn find(&self, name: &str) -> Result<Vec<SocketAddr>, NoAddress> {
         let mut pending = self.pending(name)?;
@@ -103,10 +112,6 @@ mod tests {
 
     use super::*;
 
-    fn lookup(allow_private: bool, system: fn(&str) -> Option<Vec<SocketAddr>>) -> Lookup {
-        Lookup { system, ..Lookup::new(allow_private) }
-    }
-
     fn addresses(name: &str) -> Option<Vec<SocketAddr>> {
         let list = match name {
             "mixed" => ["169.254.169.254:0", "8.8.8.8:0", "[::1]:0"].to_vec(),
@@ -118,11 +123,11 @@ mod tests {
 
     #[tokio::test]
     async fn only_public_addresses_are_used() {
-        let public = lookup(false, addresses);
+        let public = Lookup::answering(false, addresses);
         assert_eq!(public.find("mixed").await.unwrap(), ["8.8.8.8:0".parse().unwrap()]);
         assert_eq!(public.find("private").await, Err(NoAddress::Private));
         assert_eq!(public.find("nobody").await, Err(NoAddress::Unknown));
-        assert_eq!(lookup(true, addresses).find("private").await.unwrap().len(), 2);
+        assert_eq!(Lookup::answering(true, addresses).find("private").await.unwrap().len(), 2);
     }
 
     #[tokio::test]
@@ -135,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_server_that_does_not_answer_holds_up_one_thread_for_a_name() {
-        let black_hole = lookup(true, |name| {
+        let black_hole = Lookup::answering(true, |name| {
             if name == "hole" {
                 ASKED.fetch_add(1, Ordering::SeqCst);
                 thread::sleep(Duration::from_secs(20));

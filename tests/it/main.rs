@@ -9,4 +9,5 @@ mod api;
 mod command;
 mod concurrency;
 mod leaks;
+mod probes;
 mod surface;

@@ -31,21 +31,28 @@ impl TestDaemon {
         Self::with(keys_json, "")
     }
 
-    /// The same with more lines in keypool.toml.
+    /// The same with more lines in keypool.toml. Keys are probed only if there is a `[probe]`.
     pub(crate) fn with(keys_json: &str, toml: &str) -> Self {
+        Self::with_variables(keys_json, toml, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn with_variables(keys_json: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("keys.json"), keys_json).unwrap();
         fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
         let settings = format!(
-            "socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n",
+            "socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n{}",
             path("keypool.sock"),
             path("keys.json"),
+            if toml.contains("[probe]") { "" } else { "[probe]\nenabled = false\n" },
         );
         fs::write(path("keypool.toml"), settings).unwrap();
 
-        let secrets = variables(keys_json);
-        let process = Process::new(secrets.into_iter().map(|(k, v)| (k.into(), v.into())));
+        let more = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let secrets = secrets(keys_json).into_iter().chain(more);
+        let process = Process::new(secrets.map(|(k, v)| (k.into(), v.into())));
         let flags = Flags { config: Some(path("keypool.toml")), ..Flags::default() };
         let clock = ManualClock::default();
         let built = bootstrap(&flags, &process).unwrap();
@@ -113,7 +120,7 @@ impl Drop for TestDaemon {
 }
 
 /// `{PROVIDER}_KEY_{key_id}` for every key.
-fn variables(keys_json: &str) -> Vec<(String, String)> {
+fn secrets(keys_json: &str) -> Vec<(String, String)> {
     let Ok(file) = serde_json::from_str::<Value>(keys_json) else { return Vec::new() };
     let keys = file["keys"].as_array().cloned().unwrap_or_default();
     let variable = |key: &Value| {
