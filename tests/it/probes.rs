@@ -1,5 +1,8 @@
 //! Health probes against a provider on loopback.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -265,4 +268,107 @@ fn what_a_provider_echoes_is_not_repeated() {
         let answer = daemon.get(path).body;
         assert!(!answer.contains("fake-secret"), "{path}: {answer}");
     }
+}
+
+/// `keypool check --online` about `keys`, with `toml` beside the paths and more `variables`.
+fn check_online(
+    keys: &[(&str, &str)],
+    toml: &str,
+    variables: &[(&str, &str)],
+    more: &[&str],
+) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.json");
+    fs::write(&path, keys_json(keys)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(dir.path().join("keypool.toml"), format!("keys = \"keys.json\"\n{toml}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keypool"));
+    command.args(["--config", "keypool.toml", "check", "--online"]).args(more);
+    command.current_dir(dir.path()).env_clear().envs(variables.iter().copied());
+    command.output().unwrap()
+}
+
+const SECRETS: [(&str, &str); 3] = [
+    ("GEMINI_KEY_a", "fake-secret-a"),
+    ("GEMINI_KEY_b", "fake-secret-b"),
+    ("OTHER_KEY_x", "fake-secret-x"),
+];
+
+fn found_by(provider: &FakeProvider) -> String {
+    let url = provider.url();
+    format!("[probe]\nallow_private = true\n[providers.gemini]\nbase_url = \"{url}\"\n")
+}
+
+#[test]
+fn a_check_asks_the_provider_about_each_key() {
+    let provider = FakeProvider::start(Manner::Honest);
+    provider.reject("fake-secret-b");
+    let keys = [
+        ("a", ""),
+        ("b", ""),
+        ("c", ""),
+        ("d", r#""active": false"#),
+        ("x", r#""provider": "other""#),
+    ];
+    let output = check_online(&keys, &found_by(&provider), &SECRETS, &[]);
+    let screen = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{screen}");
+    let row =
+        |key: &str| screen.lines().find(|line| line.starts_with(&format!("  {key} "))).unwrap();
+    assert!(row("a").ends_with("  accepted"), "{screen}");
+    assert!(row("b").ends_with("  rejected (400 INVALID_ARGUMENT API_KEY_INVALID)"), "{screen}");
+    assert!(row("c").ends_with("MISSING: GEMINI_KEY_c is not set"), "{screen}");
+    assert!(row("x").ends_with("  no probe for this provider"), "{screen}");
+    assert!(screen.contains("2 of 5 keys can serve"), "{screen}");
+    let told = "warning: key b: the provider rejects its secret";
+    assert!(screen.contains(told), "{screen}");
+    assert!(!screen.contains("fake-secret"), "{screen}");
+    assert_eq!(provider.asked(), [FREE, FREE]);
+}
+
+#[test]
+fn a_check_of_a_provider_that_is_away_says_so_and_ends_well() {
+    let away = FakeProvider::start(Manner::Hang);
+    let toml = found_by(&away).replace("[probe]\n", "[probe]\ntimeout = \"100ms\"\n");
+    let output = check_online(&[("a", "")], &toml, &SECRETS, &["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let expected = json!({"result": "not_reached", "detail": "timeout"});
+    assert_eq!(report["keys"][0]["online"], expected);
+    let toml = "[probe]\nconcurrency = 0\n";
+    assert_eq!(check_online(&[("a", "")], toml, &SECRETS, &[]).status.code(), Some(78));
+}
+
+#[test]
+fn proxies_in_the_environment_are_not_heeded() {
+    let (provider, proxy) =
+        (FakeProvider::start(Manner::Honest), FakeProvider::start(Manner::Honest));
+    let url = proxy.url();
+    let names =
+        ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let variables: Vec<_> = SECRETS.into_iter().chain(names.map(|name| (name, &*url))).collect();
+    let output = check_online(&[("a", "")], &found_by(&provider), &variables, &[]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("accepted"));
+    assert_eq!((provider.asked().len(), proxy.asked().len()), (1, 0));
+}
+
+#[test]
+fn private_addresses_are_refused_unless_the_settings_allow_them() {
+    let provider = FakeProvider::start(Manner::Honest);
+    let here = provider.url().replace("http:", "https:");
+    for url in [&*here, "https://[::ffff:169.254.169.254]/", "https://0x7f.1/", "https://localhost"]
+    {
+        let toml = format!("[providers.gemini]\nbase_url = \"{url}\"\n");
+        let output = check_online(&[("a", "")], &toml, &SECRETS, &[]);
+        let screen = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{screen}");
+        assert!(screen.contains("is not a public address"), "{screen}");
+        // With probes off the daemon starts, and an explicit question is refused all the same.
+        let toml = format!("{toml}[probe]\nenabled = false\n");
+        let output = check_online(&[("a", "")], &toml, &SECRETS, &[]);
+        let screen = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{screen}");
+        assert!(screen.contains("not reached: is not a public address"), "{screen}");
+    }
+    assert_eq!(provider.asked(), [""; 0]);
 }
