@@ -31,7 +31,7 @@ const SPECIAL_V4: [([u8; 4], u32); 16] = [
     ([240, 0, 0, 0], 4),      // reserved, broadcast
 ];
 
-/// The same within 2000::/3, the only block of public addresses.
+/// The same within `2000::/3`, the only block of public addresses.
 const SPECIAL_V6: [([u16; 2], u32); 4] = [
     ([0x2001, 0], 23),     // protocol assignments, Teredo among them
     ([0x2001, 0xdb8], 32), // documentation
@@ -39,7 +39,8 @@ const SPECIAL_V6: [([u16; 2], u32); 4] = [
     ([0x3fff, 0], 20),     // documentation
 ];
 
-/// 64:ff9b::/96, by which a network without IPv4 reaches the IPv4 address at its end (RFC 6052).
+/// `64:ff9b::/96`: what a network without IPv4 puts before the IPv4 addresses it reaches
+/// (RFC 6052).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 fn is_public_v4(address: Ipv4Addr) -> bool {

@@ -158,7 +158,7 @@ impl State {
             }
             Manner::EndlessBody => {
                 write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")?;
-                self.send_for_ever(stream, &[b' '; 65536])
+                self.send_for_ever(stream, &vec![b' '; 65536])
             }
             Manner::EndlessHead => {
                 write!(stream, "HTTP/1.1 200 OK\r\n")?;

@@ -1,7 +1,9 @@
 //! A daemon of one's own, and ways to talk to it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use keypool::clock::Clock;
 
 mod daemon;
 mod fake_provider;
@@ -27,9 +29,10 @@ pub(crate) fn keys_json(keys: &[(&str, &str)]) -> String {
 /// Returns once `happened`; fails if it does not for long. For what takes real time.
 #[track_caller]
 pub(crate) fn until(what: &str, happened: impl Fn() -> bool) {
-    let begun = Instant::now();
+    let now = || Clock::System.now().at;
+    let begun = now();
     while !happened() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        assert!(now().since(begun) < Duration::from_secs(30), "in vain: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
