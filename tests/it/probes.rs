@@ -242,9 +242,11 @@ fn entries_with_one_secret_are_asked_about_once() {
         &toml,
         &[("GEMINI_KEY_one", "fake-secret-one")],
     );
-    let (a, asked) = (first_probe(&daemon, "a"), provider.asked().len());
-    assert_eq!(a, last_probe(&daemon, "b"));
-    assert_eq!(asked, 1);
+    let lease = daemon.select(&json!({"model": "m"}));
+    daemon.report(&lease, "auth_failed");
+    until("both are back", || daemon.state("a") == "ready" && daemon.state("b") == "ready");
+    assert_eq!(last_probe(&daemon, "a"), last_probe(&daemon, "b"));
+    assert_eq!(provider.asked(), [FREE]);
 }
 
 #[test]
