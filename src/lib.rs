@@ -20,6 +20,7 @@
 //! | [`state`] | what outlives the process: a snapshot of the pool and a log of the facts since |
 //! | [`watch`] | sees that a file of the configuration has changed, by inotify and by looking; asks for a reload |
 //! | [`signals`] | TERM, INT and HUP become control messages |
+//! | [`health`] | probes: asks providers, at no cost, whether they accept the keys |
 //! | [`server`] | the HTTP API on the Unix socket: one file per endpoint, and `problem`, where errors become a status |
 //! | [`config`] | keypool.toml, variables, flags and keys.json, parsed into what is valid by construction with every error at once |
 //! | [`app`] | the daemon: builds the parts, starts and watches their tasks, loads and reloads, drains |
@@ -59,6 +60,8 @@ pub mod state;
 pub mod watch;
 
 pub mod signals;
+
+pub mod health;
 
 pub mod server;
 

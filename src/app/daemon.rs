@@ -14,6 +14,7 @@ use super::loading::Loader;
 use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags};
 use crate::control::{Asked, Controls, controls};
+use crate::health::Prober;
 use crate::pool::{Calendar, Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process};
 use crate::server::{
@@ -76,6 +77,7 @@ impl Daemon {
             keyring: Arc::new(Keyring::default()),
             journal: Arc::new(Journal::default()),
             configuration: Configuration::new(configured),
+            probing: watch::Sender::default(),
             watched,
             controls: controls.clone(),
             uid: process.uid,
@@ -132,6 +134,7 @@ impl Daemon {
         parts.spawn(mind_the_pool(service.clone()));
         parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
         parts.spawn(keep_the_state(service.clone()));
+        parts.spawn(prober(&service).run(service.stopping.clone()));
         parts.spawn(watch.run(service.stopping.clone()));
         parts.spawn(reload_when_asked(asked, loader, service.clone()));
         let ended = tokio::select! {
@@ -211,6 +214,16 @@ async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
             earlier = service.pool.due_before(due) => due = earlier,
         }
     }
+}
+
+fn prober(service: &Service) -> Prober {
+    Prober::new(
+        service.pool.clone(),
+        service.keyring.clone(),
+        service.journal.clone(),
+        service.clock.clone(),
+        service.probing.subscribe(),
+    )
 }
 
 /// Reloads whenever somebody asks. All who ask before a reload begins share it.

@@ -187,7 +187,7 @@ fn same_keys(one: &Keys, other: &Keys) -> bool {
 
 /// Puts keys and secrets in use.
 fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyChanges {
-    let Prepared { keys, secrets, .. } = prepared;
+    let Prepared { bootstrap, keys, secrets } = prepared;
     // A key that is granted must have its secret: secrets come before the keys and go after them.
     for (id, secret) in secrets {
         if let Ok(secret) = secret {
@@ -202,6 +202,7 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
         pool.reconfigure_with_secrets(keys.pool.clone(), &missing, now)
     });
     service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
+    service.probing.send_replace(bootstrap.settings.probing(keys.health_check_interval).into());
 
     let mut touched: BTreeSet<KeyId> = changed.into_iter().collect();
     touched.append(&mut news.replaced);

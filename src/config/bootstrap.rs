@@ -10,13 +10,14 @@ use super::flags::Flags;
 use super::problem::{Problem, Problems};
 use super::rotation::{Wish, wish};
 use super::settings::{
-    CooldownSettings, OnSharedFailure, ProbeSettings, QuotaSettings, SecretSettings,
-    ServerSettings, Settings, SharedSettings,
+    CooldownSettings, OnSharedFailure, QuotaSettings, SecretSettings, ServerSettings, Settings,
+    SharedSettings,
 };
 use super::sources::{Document, Sources};
 use super::text::Position;
 use super::value::{LARGEST, Value};
 use super::{env_files, provider_sections};
+use crate::health::ProbeSettings;
 use crate::secrets::{Content, Process, Secret, Store, StoreName, Stores, read_protected};
 use crate::telemetry::logging::LogFormat;
 
@@ -112,6 +113,7 @@ fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Proc
     if let Some(Some(_)) = metrics_addr {
         from.not_yet("metrics_addr", "the metrics listener is");
     }
+    let probe = probe(from);
     let format = |value: &Value| value.one_of(&LogFormat::ALL, LogFormat::name);
     Settings {
         socket: from.read("socket", Value::path).unwrap_or("/run/keypool/keypool.sock".into()),
@@ -127,11 +129,11 @@ fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Proc
         cooldown: cooldown(from),
         lease_ttl: duration(from, "lease.ttl", 10 * MINUTE, MILLISECOND, 7 * DAY),
         wait_max: duration(from, "wait.max", 30 * SECOND, Duration::ZERO, HOUR),
-        probe: probe(from),
+        probe,
         secrets: secrets(from),
         server: server(from),
         shared: shared(from),
-        providers: provider_sections::read(from),
+        providers: provider_sections::read(from, probe),
     }
 }
 
@@ -166,12 +168,8 @@ fn cooldown(from: &mut Sources<'_>) -> CooldownSettings {
 }
 
 fn probe(from: &mut Sources<'_>) -> ProbeSettings {
-    let enabled = from.read("probe.enabled", Value::switch);
-    if enabled == Some(true) {
-        from.not_yet("probe.enabled", "probing is");
-    }
     ProbeSettings {
-        enabled: enabled.unwrap_or(true),
+        enabled: from.read("probe.enabled", Value::switch).unwrap_or(true),
         timeout: duration(from, "probe.timeout", 5 * SECOND, MILLISECOND, HOUR),
         concurrency: from.read("probe.concurrency", |v| v.count(1..=1024)).unwrap_or(8),
         allow_private: from.read("probe.allow_private", Value::switch).unwrap_or(false),

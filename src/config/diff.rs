@@ -40,6 +40,7 @@ impl Settings {
             || *cooldown != other.cooldown
             || *lease_ttl != other.lease_ttl
             || *wait_max != other.wait_max
+            || *probe != other.probe
             || *secrets != other.secrets
             || *providers != other.providers;
         let fixed = [
@@ -48,7 +49,6 @@ impl Settings {
             ("metrics_addr", *metrics_addr != other.metrics_addr),
             ("log", *log != other.log),
             ("log_format", *log_format != other.log_format),
-            ("probe", *probe != other.probe),
         ];
         let differs = fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name);
         let mut needs_restart: Vec<_> = differs.collect();
@@ -145,6 +145,7 @@ mod tests {
             "[cooldown]\nmax = \"2h\"",
             "[lease]\nttl = \"1m\"",
             "[wait]\nmax = \"1s\"",
+            "[probe]\nenabled = false",
             "[secrets]\ndir = \"d\"",
             "[providers.x]\nauth_header = {name = \"x-token\"}",
         ] {
@@ -156,7 +157,6 @@ mod tests {
             ("metrics_addr = \"\"", "metrics_addr"),
             ("log = \"debug\"", "log"),
             ("log_format = \"json\"", "log_format"),
-            ("[probe]\nenabled = false", "probe"),
             ("[server]\nmode = \"0600\"", "server.mode"),
             ("[server]\ngrace = \"1s\"", "server.grace"),
             ("[server]\nrequire_header = \"x-a: fake\"", "server.require_header"),

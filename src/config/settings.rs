@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::health::{ProbeRequest, ProbeSettings, Probing};
 use crate::pool::ResetZone;
-use crate::provider::{AuthHeader, Provider};
+use crate::provider::{AuthHeader, FreeProbe, Provider};
 use crate::secrets::{Secret, Store};
 use crate::server::RequiredHeader;
 use crate::telemetry::logging::LogFormat;
@@ -70,19 +71,6 @@ pub struct CooldownSettings {
     pub first: Duration,
     /// The longest cooldown; not shorter than the first.
     pub max: Duration,
-}
-
-/// `[probe]`
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct ProbeSettings {
-    /// Whether keys are probed.
-    pub enabled: bool,
-    /// How long a probe may take.
-    pub timeout: Duration,
-    /// Most probes at once.
-    pub concurrency: usize,
-    /// Whether private addresses may be probed.
-    pub allow_private: bool,
 }
 
 /// `[secrets]`
@@ -162,8 +150,8 @@ pub struct ProviderProbe {
     pub path: String,
     /// Headers beside the one with the key.
     pub headers: BTreeMap<String, String>,
-    /// The status that a good key gets.
-    pub expect: u16,
+    /// The one status that a good key gets; any success if absent.
+    pub expect: Option<u16>,
 }
 
 impl Settings {
@@ -171,6 +159,48 @@ impl Settings {
     pub fn reset_zone(&self, provider: &str) -> ResetZone {
         let chosen = self.quota.reset_zone.get(provider).cloned();
         chosen.unwrap_or_else(|| Provider::named(provider).default_reset_zone())
+    }
+}
+
+impl Settings {
+    /// What is probed, with keys that are probed `every` so often.
+    pub fn probing(&self, every: Duration) -> Probing {
+        let configured = self.providers.iter();
+        let configured =
+            configured.map(|(name, settings)| (name.clone(), settings.probe_request(name)));
+        Probing { settings: self.probe, every, configured: configured.collect() }
+    }
+}
+
+impl ProviderSettings {
+    /// How the keys of this provider, which is called `name`, are probed: what is built in, where
+    /// nothing else was set.
+    pub(super) fn probe_request(&self, name: &str) -> Option<ProbeRequest> {
+        let provider = Provider::named(name);
+        let mut probe = match (provider.free_probe(), &self.base_url, &self.probe) {
+            (Some(probe), _, _) => probe,
+            (None, Some(base_url), Some(probe)) => FreeProbe {
+                base_url: base_url.clone().into(),
+                path: probe.path.clone().into(),
+                headers: Vec::new(),
+                expect: None,
+            },
+            (None, None, _) | (None, _, None) => return None,
+        };
+        if let Some(base_url) = &self.base_url {
+            probe.base_url = base_url.clone().into();
+        }
+        if let Some(set) = &self.probe {
+            probe.path = set.path.clone().into();
+            probe.expect = set.expect;
+            // Those that are set come later, and so replace those that are built in.
+            let headers = set.headers.iter();
+            probe
+                .headers
+                .extend(headers.map(|(name, value)| (name.clone().into(), value.clone().into())));
+        }
+        let auth_header = self.auth_header.clone().unwrap_or_else(|| provider.auth_header());
+        Some(ProbeRequest { provider, probe, auth_header })
     }
 }
 

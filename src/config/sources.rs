@@ -211,11 +211,6 @@ impl<'t> Sources<'t> {
         self.problems.push(Problem { severity, message, ..place.unwrap_or(Problem::error("")) });
     }
 
-    /// A warning that what keypool.toml switches on at `path` does nothing yet.
-    pub(super) fn not_yet_in_file(&mut self, path: &[&str], what: &str) {
-        self.complain_in_file(path, Problem::warning(not_yet(what)));
-    }
-
     /// A problem at the place where `path` is set.
     pub(super) fn complain(&mut self, path: &str, problem: Problem) {
         let Problem { severity, message, .. } = problem;

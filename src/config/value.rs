@@ -198,7 +198,11 @@ impl Value {
     pub(super) fn base_url(&self) -> Read<String> {
         let url = self.text().ok().filter(|text| {
             text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(
-                |rest| !rest.is_empty() && !rest.contains(['@', ' ']) && !rest.starts_with('/'),
+                |rest| {
+                    !rest.is_empty()
+                        && !rest.contains(['@', ' ', '?', '#'])
+                        && !rest.starts_with('/')
+                },
             )
         });
         let expected = || "expected a URL such as \"https://api.example.com\"".to_owned();
@@ -226,7 +230,7 @@ pub(super) fn switch(text: &str) -> Option<bool> {
     }
 }
 
-fn header_name(text: &str) -> Option<String> {
+pub(super) fn header_name(text: &str) -> Option<String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     (!text.is_empty() && text.bytes().all(token)).then(|| text.to_ascii_lowercase())
 }

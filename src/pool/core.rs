@@ -37,6 +37,8 @@ pub struct Pool {
     pub(super) recoveries: BTreeSet<(Instant, GroupIdx)>,
     /// Whether a waiting request may have lost its last usable key.
     pub(super) keys_lost: bool,
+    /// Whether a probe may be due earlier than the prober thinks.
+    pub(super) probes_moved: bool,
     pub(super) last_key: Option<KeyIdx>,
     pub(super) transitions: Vec<Transition>,
     /// What must outlive the process, if anything must.
@@ -68,6 +70,7 @@ impl Pool {
             served: VecDeque::new(),
             recoveries: BTreeSet::new(),
             keys_lost: false,
+            probes_moved: false,
             last_key: None,
             transitions: Vec::new(),
             facts: None,
@@ -196,6 +199,7 @@ impl Pool {
             self.changed(idx, Change::SecretMissing { reason: reason.into() }, now);
         } else {
             self.ease_key(idx);
+            self.probes_moved = true;
             if had.as_deref() != Some(NOT_LOOKED_UP) {
                 self.changed(idx, Change::SecretFound, now);
             }
@@ -233,7 +237,7 @@ impl Pool {
     }
 
     /// Brings every key with the credential of `key` back to life.
-    fn revive(&mut self, key: KeyIdx, reason: &'static str, now: Now) {
+    pub(super) fn revive(&mut self, key: KeyIdx, reason: &'static str, now: Now) {
         for idx in self.with_credential_of(key) {
             if self.stock[idx].dead.take().is_some() {
                 self.ease_key(idx);

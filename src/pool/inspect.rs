@@ -8,6 +8,7 @@ use super::key::{KeyIdx, Unusable};
 use super::lease::{LeaseGone, LeaseId};
 use super::outcome::LimitKind;
 use super::pace::Pace;
+use super::probe::LastProbe;
 use super::record::Record;
 use super::refusal::NoUse;
 use super::settings::{KeyId, KeySettings, Strategy};
@@ -86,6 +87,8 @@ pub struct KeyView<'a> {
     pub in_flight: usize,
     /// What came of its uses.
     pub record: &'a Record,
+    /// What its last probe said.
+    pub last_probe: Option<&'a LastProbe>,
 }
 
 /// A provider as it is now.
@@ -236,6 +239,7 @@ impl Pool {
             quota: group.limit_views(now),
             in_flight: group.in_flight(),
             record: &holder.record,
+            last_probe: holder.probe.last.as_ref(),
         }
     }
 }

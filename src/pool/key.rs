@@ -9,6 +9,7 @@ use super::affinity;
 use super::breaker::ProviderIdx;
 use super::group::GroupIdx;
 use super::lease::LeaseSeq;
+use super::probe::ProbeState;
 use super::record::Record;
 use super::settings::KeySettings;
 use super::time::Instant;
@@ -41,6 +42,8 @@ pub(super) struct Key {
     pub(super) refused_models: BTreeMap<Arc<str>, Instant>,
     pub(super) last_granted: Option<LeaseSeq>,
     pub(super) record: Record,
+    #[serde(skip)]
+    pub(super) probe: ProbeState,
 }
 
 /// Why a key cannot be used, whatever its quota.
@@ -72,6 +75,7 @@ impl Key {
             refused_models: BTreeMap::new(),
             last_granted: None,
             record: Record::default(),
+            probe: ProbeState::default(),
         }
     }
 

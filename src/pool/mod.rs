@@ -5,8 +5,8 @@
 //! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
 //! `cooldown` keeps failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a key, `stock` all of them; `view`
 //! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
-//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure` and `inspect` are the
-//! calls.
+//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure`, `inspect` and
+//! `probe` are the calls.
 
 mod core;
 mod select;
@@ -15,6 +15,7 @@ mod waiting;
 mod reconfigure;
 mod inspect;
 mod snapshot;
+mod probe;
 mod shared;
 
 mod choice;
@@ -55,6 +56,7 @@ pub use lease::{LeaseGone, LeaseId, LeaseSeq};
 pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 pub use pace::Pace;
+pub use probe::{LastProbe, ProbeRound, ProbeTarget, ProbeVerdict};
 pub use reconfigure::KeyChanges;
 pub use record::{LastError, ModelRecord, Record, Tally};
 pub use refusal::{NoUse, Refusal};

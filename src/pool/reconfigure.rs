@@ -121,6 +121,7 @@ impl Pool {
         }
         self.views.clear();
         self.keys_lost = true;
+        self.probes_moved = true;
         changes
     }
 
@@ -148,6 +149,7 @@ impl Key {
     fn inherit(&mut self, old: Self) {
         if self.settings.credential == old.settings.credential {
             self.dead = old.dead;
+            self.probe = old.probe;
             self.missing_secret = old.missing_secret;
         }
         self.refused_models = old.refused_models;

@@ -153,7 +153,7 @@ impl Pool {
         match report.outcome {
             Outcome::Success => self.succeeded(seq, lease, now),
             Outcome::RateLimited(limit) => self.rate_limited(seq, lease, limit, report, now),
-            Outcome::AuthFailed => self.condemn(lease.key, report, now),
+            Outcome::AuthFailed => self.rejected(seq, lease, report, now),
             Outcome::ModelRefused => self.refuse_model(lease, report, now),
             Outcome::EgressRefused
             | Outcome::ServerError
@@ -164,6 +164,7 @@ impl Pool {
     }
 
     fn succeeded(&mut self, seq: LeaseSeq, lease: &OpenLease, now: Now) {
+        self.stock[lease.key].probe.vouch(now.at);
         if self.rules.adaptive && self.stock[lease.group].speed_up(now.at) {
             self.ease(lease.group);
         }
@@ -318,7 +319,7 @@ impl Pool {
     }
 
     /// The provider does not accept the key.
-    fn condemn(&mut self, key: KeyIdx, report: &Report, now: Now) {
+    pub(super) fn condemn(&mut self, key: KeyIdx, report: &Report, now: Now) {
         let detail: Arc<str> =
             if report.detail.is_empty() { "auth_failed".into() } else { report.detail.clone() };
         let alive = |pool: &Self, key: &KeyIdx| pool.stock[*key].dead.is_none();
@@ -326,9 +327,11 @@ impl Pool {
             self.with_credential_of(key).into_iter().filter(|key| alive(self, key)).collect();
         for &key in &condemned {
             self.stock[key].dead = Some(detail.clone());
+            self.stock[key].probe.doubt();
         }
         if !condemned.is_empty() {
             self.keys_lost = true;
+            self.probes_moved = true;
             let ids = condemned.iter().map(|&key| self.stock[key].settings.id.clone()).collect();
             self.changed(key, Change::Dead { keys: ids, detail }, now);
         }

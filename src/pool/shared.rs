@@ -28,6 +28,8 @@ struct Inner {
     due: Instant,
     /// Who wants to know that this is earlier than before.
     alarm: Option<Waker>,
+    /// Who wants to know that probes may be due earlier than thought.
+    prober: Option<Waker>,
     waiters: HashMap<WaiterId, Waker>,
     served: HashMap<WaiterId, Result<Lease, Refusal>>,
 }
@@ -40,6 +42,7 @@ impl SharedPool {
             latest: Now::default(),
             due: Instant::NEVER,
             alarm: None,
+            prober: None,
             waiters: HashMap::new(),
             served: HashMap::new(),
         };
@@ -97,6 +100,19 @@ impl SharedPool {
         })
     }
 
+    /// Resolves as soon as probes may be due earlier than the last round has said.
+    pub fn probes_moved(self: &Arc<Self>) -> impl Future<Output = ()> + use<> {
+        let pool = self.clone();
+        std::future::poll_fn(move |context| {
+            let mut inner = pool.lock();
+            if inner.pool.probes_moved() {
+                return Poll::Ready(());
+            }
+            inner.prober = Some(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
     /// When the pool has something to do next.
     pub fn due(&self) -> Instant {
         self.lock().due
@@ -117,6 +133,11 @@ impl Inner {
             if let Some(waker) = self.waiters.remove(&waiter) {
                 waker.wake();
             }
+        }
+        if self.pool.probes_moved()
+            && let Some(prober) = self.prober.take()
+        {
+            prober.wake();
         }
         let due = self.pool.next_due(self.latest);
         if due < self.due

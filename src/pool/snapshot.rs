@@ -36,6 +36,10 @@ pub(super) enum What {
     Cleared { key: KeyId },
     /// The secret of a key is another one.
     SecretChanged { key: KeyId },
+    /// A probe brought a key back.
+    ProbeAccepted { key: KeyId },
+    /// A probe found a key dead.
+    ProbeRejected { key: KeyId, detail: Arc<str> },
     /// Another configuration was taken.
     Reconfigured { settings: PoolSettings },
 }
@@ -153,6 +157,14 @@ impl Pool {
             }
             What::Cleared { key } => self.clear(&key, now),
             What::SecretChanged { key } => self.secret_changed(&key, now),
+            What::ProbeAccepted { key } => {
+                let known = self.stock.by_id.get(&key).copied();
+                known.map(|idx| self.accept(idx, now)).is_some()
+            }
+            What::ProbeRejected { key, detail } => {
+                let known = self.stock.by_id.get(&key).copied();
+                known.map(|idx| self.reject(idx, &detail, now)).is_some()
+            }
             What::Reconfigured { settings } => {
                 self.reconfigure(settings, now);
                 true

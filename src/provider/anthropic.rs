@@ -9,11 +9,18 @@ use serde_json::Value;
 
 use super::answer::spent;
 use super::body::{ErrorBody, documents, error};
-use super::{AuthHeader, Classified, ProviderAnswer, delay};
+use super::{AuthHeader, Classified, FreeProbe, ProviderAnswer, delay};
 use crate::pool::{Outcome, RateLimit, Spent};
 
 /// From platform.claude.com/docs/en/api/overview.
 pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("x-api-key", "");
+
+/// From platform.claude.com/docs/en/api/models-list.
+pub(super) const PROBE: FreeProbe =
+    FreeProbe::fixed("https://api.anthropic.com", "/v1/models?limit=1");
+
+/// Without it every request is refused (platform.claude.com/docs/en/api/versioning).
+pub(super) const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 
 /// A 429 without `retry-after` that lasts until the month ends, UTC (learn.microsoft.com on
 /// Claude in Foundry).

@@ -9,12 +9,16 @@ use serde_json::Value;
 
 use super::answer::number;
 use super::body::{ErrorBody, documents, error};
-use super::{AuthHeader, Classified, ProviderAnswer, delay};
+use super::{AuthHeader, Classified, FreeProbe, ProviderAnswer, delay};
 use crate::pool::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 
 /// The only place where keys of both kinds, `AQ.` and `AIza`, are accepted
 /// (ai.google.dev/gemini-api/docs/api-key; lingarr#532).
 pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("x-goog-api-key", "");
+
+/// From ai.google.dev/api/models. It takes nothing from the quota of generation.
+pub(super) const PROBE: FreeProbe =
+    FreeProbe::fixed("https://generativelanguage.googleapis.com", "/v1beta/models?pageSize=1");
 
 /// "Requests per day (RPD) quotas reset at midnight Pacific time"
 /// (ai.google.dev/gemini-api/docs/rate-limits).

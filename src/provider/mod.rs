@@ -12,11 +12,13 @@ mod delay;
 mod gemini;
 mod generic;
 mod openai;
+mod probe;
 
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Classified, ProviderAnswer};
+pub use probe::FreeProbe;
 
 use std::borrow::Cow;
 
@@ -53,6 +55,20 @@ impl Provider {
             Self::OpenAi => openai::AUTH_HEADER,
             Self::Anthropic => anthropic::AUTH_HEADER,
             Self::Generic => generic::AUTH_HEADER,
+        }
+    }
+
+    /// The request that costs nothing and tells whether a key is good, where one is known.
+    pub fn free_probe(self) -> Option<FreeProbe> {
+        match self {
+            Self::Gemini => Some(gemini::PROBE),
+            Self::OpenAi => Some(openai::PROBE),
+            Self::Anthropic => {
+                let (name, value) = anthropic::VERSION;
+                let headers = vec![(name.into(), value.into())];
+                Some(FreeProbe { headers, ..anthropic::PROBE })
+            }
+            Self::Generic => None,
         }
     }
 

@@ -10,11 +10,14 @@ use serde_json::Value;
 
 use super::answer::spent;
 use super::body::{ErrorBody, documents, error};
-use super::{AuthHeader, Classified, ProviderAnswer, delay};
+use super::{AuthHeader, Classified, FreeProbe, ProviderAnswer, delay};
 use crate::pool::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 
 /// From platform.openai.com/docs/api-reference/authentication.
 pub(super) const AUTH_HEADER: AuthHeader = AuthHeader::fixed("Authorization", "Bearer ");
+
+/// From platform.openai.com/docs/api-reference/models/list.
+pub(super) const PROBE: FreeProbe = FreeProbe::fixed("https://api.openai.com", "/v1/models");
 
 /// Codes, or types, for which the whole organisation or project is out of money, so that no delay
 /// helps (learn.microsoft.com, the dev-proxy pages on `OpenAI` errors; the first is the older one).

@@ -9,7 +9,7 @@ use super::answer::{Body, json};
 use super::problem::{Problem, waiting_for};
 use super::service::Service;
 use crate::clock::rfc3339;
-use crate::pool::{KeyState, KeyView, LimitView};
+use crate::pool::{self, KeyState, KeyView, LimitView};
 
 #[derive(Serialize)]
 struct Keys {
@@ -40,6 +40,7 @@ struct Key {
     last_used: Option<String>,
     last_error: Option<LastError>,
     consecutive_failures: u64,
+    last_probe: Option<LastProbe>,
 }
 
 /// A pace that was learnt from refusals.
@@ -63,6 +64,16 @@ struct Limit {
 struct LastError {
     time: String,
     error: String,
+}
+
+/// What the provider said when it was last asked about the key.
+#[derive(Serialize)]
+struct LastProbe {
+    time: String,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    duration_ms: u128,
 }
 
 /// Every key, in the order of the configuration.
@@ -119,6 +130,16 @@ fn key(view: &KeyView<'_>) -> Key {
             .as_ref()
             .map(|error| LastError { time: rfc3339(error.at), error: error.what.to_string() }),
         consecutive_failures: record.consecutive_failures,
+        last_probe: view.last_probe.map(last_probe),
+    }
+}
+
+fn last_probe(probe: &pool::LastProbe) -> LastProbe {
+    LastProbe {
+        time: rfc3339(probe.at),
+        result: probe.verdict.name(),
+        detail: probe.verdict.detail().map(str::to_owned),
+        duration_ms: probe.took.as_millis(),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::hygiene::RequiredHeader;
 use crate::clock::Clock;
 use crate::control::Controls;
+use crate::health::Probing;
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::Keyring;
@@ -33,6 +34,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is configured.
     pub configuration: Configuration,
+    /// What is probed and how.
+    pub probing: watch::Sender<Arc<Probing>>,
     /// How the files of the configuration are watched.
     pub watched: watch::Receiver<Mode>,
     /// Where to ask for a reload.

@@ -26,7 +26,8 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// What the configuration may import of the rows above it: settings, and the places they are from.
-const CONFIG_SEES: [&str; 6] = ["pool", "provider", "clock", "telemetry", "secrets", "server"];
+const CONFIG_SEES: [&str; 7] =
+    ["pool", "provider", "clock", "telemetry", "secrets", "health", "server"];
 
 /// The most lines of code in a file, without its tests.
 const LONGEST: usize = 400;

@@ -16,6 +16,7 @@ pub(super) fn give(built: &Bootstrap, keys: &Keys, seen: &Seen, report: &Report)
     let mut advice = Vec::new();
     advice.extend(advisor.rotation());
     advice.extend(advisor.missing_secrets());
+    advice.extend(advisor.rejected_keys());
     advice.extend(advisor.modes());
     advice.extend(advisor.misspelt_models());
     advice.extend(advisor.shared_secrets(report));
@@ -174,6 +175,19 @@ impl Advisor<'_> {
             advise(Urgency::Hint, format!("{name} ({place}) is used by no key"), mend)
         };
         self.unused().into_iter().map(advise).collect()
+    }
+
+    fn rejected_keys(&self) -> Vec<Advice> {
+        let rejected = self.seen.answers.iter().filter(|(_, answer)| answer.rejects());
+        rejected
+            .map(|(id, answer)| {
+                let detail = answer.detail.as_deref().unwrap_or_default();
+                let what = format!("key {id}: the provider rejects its secret ({detail})");
+                let found = self.seen.secrets.get(id).and_then(|found| found.as_ref().ok());
+                let mend = found.map(|found| format!("write a valid one: {}", found.place));
+                advise(Urgency::Warning, what, mend)
+            })
+            .collect()
     }
 
     fn modes(&self) -> Vec<Advice> {

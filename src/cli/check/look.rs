@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::online::Answer;
 use crate::config::{Bootstrap, Keys};
 use crate::pool::KeyId;
 use crate::secrets::{Content, EnvFile, Fetched, MissingSecret, read_protected};
@@ -16,12 +17,15 @@ pub(super) struct Seen {
     pub(super) secrets: BTreeMap<KeyId, Result<Fetched, MissingSecret>>,
     /// Files that look like `.env` files and that nobody reads.
     pub(super) unread: Vec<EnvFile>,
+    /// What the providers say about the keys, as far as they were asked.
+    pub(super) answers: BTreeMap<KeyId, Answer>,
 }
 
 /// Looks at everything.
 pub(super) fn look(built: &Bootstrap, keys: &Keys) -> Seen {
     let fetch = |(id, reference)| (KeyId::clone(id), built.stores.find(reference));
-    Seen { secrets: keys.secrets.iter().map(fetch).collect(), unread: unread_files(built) }
+    let secrets = keys.secrets.iter().map(fetch).collect();
+    Seen { secrets, unread: unread_files(built), answers: BTreeMap::new() }
 }
 
 fn unread_files(built: &Bootstrap) -> Vec<EnvFile> {

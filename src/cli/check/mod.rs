@@ -1,25 +1,28 @@
 //! `keypool check`: why is rotation not working? One screen that answers it.
 //!
-//! Three steps: look (all reading), conclude ([`Report`], pure), and show (text or JSON).
+//! Three steps: look (all reading, and asking the providers if that is wanted), conclude
+//! ([`Report`], pure), and show (text or JSON).
 
 mod advice;
 mod look;
 mod models;
+mod online;
 mod report;
 mod screen;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
-use super::{EXIT_CONFIG, EXIT_USAGE};
+use super::EXIT_CONFIG;
 use crate::config::{Flags, bootstrap};
 use crate::secrets::Process;
 
+pub use online::Answer;
 pub use report::{Advice, KeyRow, ModelRow, Report, SharedGroup, Sources, Urgency, Verdict};
 
 /// The arguments of `keypool check`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct CheckArgs {
-    /// Also ask the provider about each key.
+    /// Also ask the provider about each key, at an endpoint that costs nothing [probe in keypool.toml]
     #[arg(long)]
     pub online: bool,
 }
@@ -33,11 +36,8 @@ pub fn run(
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> io::Result<u8> {
-    if args.online {
-        writeln!(errors, "check --online: probing is not in this version yet; leave --online out")?;
-        return Ok(EXIT_USAGE);
-    }
-    let report = check(flags, process);
+    let progress = io::stderr().is_terminal().then_some(errors);
+    let report = check(args, flags, process, progress)?;
     if json {
         serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
@@ -47,15 +47,26 @@ pub fn run(
     Ok(if report.valid { 0 } else { EXIT_CONFIG })
 }
 
-/// Reads everything the daemon would, and concludes.
-pub fn check(flags: &Flags, process: &Process) -> Report {
-    match bootstrap(flags, process) {
-        Err(problems) => Report::of_no_start(&problems),
-        Ok(built) => match built.load_keys() {
-            Err(problems) => Report::of_no_keys(&built, &problems),
-            Ok(keys) => Report::of(&built, &keys, &look::look(&built, &keys)),
-        },
+/// Reads everything the daemon would, and concludes. If that takes long, `progress` is told.
+pub fn check(
+    args: CheckArgs,
+    flags: &Flags,
+    process: &Process,
+    progress: Option<&mut dyn Write>,
+) -> io::Result<Report> {
+    let built = match bootstrap(flags, process) {
+        Ok(built) => built,
+        Err(problems) => return Ok(Report::of_no_start(&problems)),
+    };
+    let keys = match built.load_keys() {
+        Ok(keys) => keys,
+        Err(problems) => return Ok(Report::of_no_keys(&built, &problems)),
+    };
+    let mut seen = look::look(&built, &keys);
+    if args.online {
+        seen.answers = online::ask(&built, &keys, &seen, progress)?;
     }
+    Ok(Report::of(&built, &keys, &seen))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::advice;
 use super::look::Seen;
+use super::online::Answer;
 use crate::config::{Bootstrap, Keys, Problem, Problems, Severity};
 use crate::pool::KeySettings;
 
@@ -102,6 +103,9 @@ pub struct KeyRow {
     pub found: bool,
     /// Where the secret was found, or exactly what was looked up and why it cannot serve.
     pub secret: String,
+    /// What its provider says about it, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<Answer>,
 }
 
 /// A model that is offered.
@@ -157,7 +161,7 @@ impl Sources {
 impl KeyRow {
     /// Whether it would be handed out.
     pub fn serves(&self) -> bool {
-        self.active && self.found
+        self.active && self.found && !self.online.as_ref().is_some_and(Answer::rejects)
     }
 }
 
@@ -247,6 +251,7 @@ fn key_row(key: &KeySettings, seen: &Seen) -> KeyRow {
         active: key.active,
         found,
         secret,
+        online: seen.answers.get(&key.id).cloned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::online::Answer;
 use super::report::{KeyRow, ModelRow, Report, Sources, Urgency, Verdict};
 use crate::cli::table::Table;
 use crate::config::USUAL_FILES;
@@ -81,7 +82,7 @@ fn section(out: &mut dyn Write, title: &str, table: &Table) -> io::Result<()> {
 }
 
 fn keys(rows: &[KeyRow]) -> Table {
-    let mut table = Table::new(["KEY", "PROVIDER", "MODEL", "RPM", "PRIORITY", "SECRET"]);
+    let mut table = Table::new(["KEY", "PROVIDER", "MODEL", "RPM", "PRIORITY", "SECRET", "ONLINE"]);
     for row in rows {
         let models = if row.models.is_empty() { "any".to_owned() } else { row.models.join(", ") };
         let number =
@@ -96,6 +97,7 @@ fn keys(rows: &[KeyRow]) -> Table {
             number(row.rpm),
             number(row.priority),
             secret,
+            row.online.as_ref().map(Answer::words).unwrap_or_default(),
         ]);
     }
     table

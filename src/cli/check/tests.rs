@@ -230,10 +230,3 @@ fn the_report_is_there_as_json() {
     assert_eq!(report["models"][0]["requests_per_minute"], 15);
     assert!(!text.contains("fake-secret"));
 }
-
-#[test]
-fn asking_the_providers_is_said_to_be_missing() {
-    let (code, text) = Place::new(TWO, SECRETS).run(CheckArgs { online: true }, false);
-    assert_eq!(code, 2);
-    assert_eq!(text, "check --online: probing is not in this version yet; leave --online out\n");
-}

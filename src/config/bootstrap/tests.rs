@@ -92,6 +92,8 @@ fn every_setting_of_the_contract_is_known() {
         on_failure = "share"
         timeout = "20ms"
         [providers.mine]
+        base_url = "http://10.0.0.1/api"
+        probe = {path = "/me", headers = {x-version = "1"}, expect = 204}
         auth_header = {name = "X-Api-Key", prefix = "Token "}
         "#;
     let Bootstrap { settings, warnings, .. } = valid(text);
@@ -189,14 +191,75 @@ fn an_unknown_variable_is_a_warning() {
 fn what_is_switched_on_and_not_there_yet_is_one_warning_each() {
     let built = valid(
         "metrics_addr = \"127.0.0.1:1\"\n\
-         [probe]\nenabled = true\n[shared]\nredis_url = \"redis://canary@x/\"\n\
-         [server]\nallow_uids = [5]\nadmin_group = \"wheel\"\n[secrets]\nrefresh = \"1m\"\n\
-         [providers.mine]\nbase_url = \"https://x\"\nprobe = {path = \"/\"}\n",
+         [shared]\nredis_url = \"redis://canary@x/\"\n\
+         [server]\nallow_uids = [5]\nadmin_group = \"wheel\"\n[secrets]\nrefresh = \"1m\"\n",
     );
     let told = shown(&built.warnings);
-    assert_eq!(told.len(), 8, "{told:?}");
+    assert_eq!(told.len(), 5, "{told:?}");
     assert!(told.iter().all(|line| line.ends_with("not in this version yet and has no effect")));
     assert!(!format!("{built:?}").contains("canary"));
+}
+
+#[test]
+fn a_probe_is_built_in_and_each_part_of_it_can_be_set() {
+    let probing = valid(
+        "[providers.openai]\nbase_url = \"https://proxy.example.com/openai/\"\n\
+         [providers.anthropic.probe]\npath = \"/v1/me\"\nheaders = {anthropic-version = \"x\"}\n\
+         [providers.mine]\nbase_url = \"https://mine.example.com\"\n\
+         probe = {path = \"/me\", expect = 405}\nauth_header = {name = \"x-token\"}\n",
+    );
+    let probing = probing.settings.probing(Duration::from_mins(2));
+    let url = |name| probing.request(name).map(|request| request.probe.url());
+    assert_eq!(
+        ["gemini", "openai", "anthropic", "mine", "other"].map(url),
+        [
+            Some("https://generativelanguage.googleapis.com/v1beta/models?pageSize=1".to_owned()),
+            Some("https://proxy.example.com/openai/v1/models".to_owned()),
+            Some("https://api.anthropic.com/v1/me".to_owned()),
+            Some("https://mine.example.com/me".to_owned()),
+            None,
+        ]
+    );
+    let mine = probing.request("mine").unwrap();
+    assert_eq!((mine.probe.expect, &*mine.auth_header.name), (Some(405), "x-token"));
+    let headers = probing.request("anthropic").unwrap().probe.headers;
+    assert_eq!(headers.last(), Some(&("anthropic-version".into(), "x".into())));
+    assert_eq!((probing.every, probing.settings.enabled), (Duration::from_mins(2), true));
+}
+
+#[test]
+fn what_must_not_be_probed_is_an_error_unless_it_is_allowed_or_nothing_is_probed() {
+    let private = "is not a public address; probe.allow_private = true permits it";
+    for (url, told) in [
+        ("https://[::ffff:169.254.169.254]/", private),
+        ("https://0x7f.1/", private),
+        ("https://localhost", private),
+        ("http://api.example.com", "expected https; probe.allow_private = true permits http"),
+    ] {
+        let toml = |probe| format!("[probe]\n{probe}\n[providers.gemini]\nbase_url = \"{url}\"\n");
+        assert_eq!(errors(&toml("")), [format!("4:12: providers.gemini.base_url: {told}")]);
+        valid(&toml("allow_private = true"));
+        valid(&toml("enabled = false"));
+    }
+    let told = errors("[providers.gemini]\nbase_url = \"https://me:canary@example.com\"\n");
+    assert_eq!(told.len(), 1);
+    assert!(!told[0].contains("canary"), "{told:?}");
+}
+
+#[test]
+fn half_a_probe_is_worth_a_word() {
+    let built = valid(
+        "[providers.a]\nbase_url = \"https://a.example.com\"\n[providers.b]\nprobe = {path = \"/\"}\n",
+    );
+    assert_eq!(
+        shown(&built.warnings),
+        [
+            "2:12: providers.a.base_url: has no effect without a probe such as \
+             {path = \"/v1/models\"}",
+            "4:9: providers.b.probe: has no effect without base_url, such as \
+             \"https://api.example.com\"",
+        ]
+    );
 }
 
 #[test]

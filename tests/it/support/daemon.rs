@@ -30,14 +30,27 @@ impl TestDaemon {
         Self::with(keys_json, "")
     }
 
-    /// The same with more lines in keypool.toml.
+    /// The same with more lines in keypool.toml. Keys are probed only if there is a `[probe]`.
     pub(crate) fn with(keys_json: &str, toml: &str) -> Self {
-        Self::prepared(keys_json, |_| toml.to_owned())
+        Self::assembled(keys_json, &[], |_| toml.to_owned())
+    }
+
+    /// The same with more variables.
+    pub(crate) fn with_variables(keys_json: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
+        Self::assembled(keys_json, variables, |_| toml.to_owned())
     }
 
     /// The same with the lines that `prepare` makes of the paths of files in the directory.
     pub(crate) fn prepared(
         keys_json: &str,
+        prepare: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> String,
+    ) -> Self {
+        Self::assembled(keys_json, &[], prepare)
+    }
+
+    fn assembled(
+        keys_json: &str,
+        variables: &[(&str, &str)],
         prepare: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> String,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -48,21 +61,23 @@ impl TestDaemon {
         let state = if toml.contains("state_dir") { "" } else { "state_dir = \"\"\n" };
         let toml = toml.replace("STATE", path("state").to_str().unwrap());
         let settings = format!(
-            "{state}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n",
+            "{state}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n{}",
             path("keypool.sock"),
             path("keys.json"),
+            if toml.contains("[probe]") { "" } else { "[probe]\nenabled = false\n" },
         );
         fs::write(path("keypool.toml"), settings).unwrap();
 
-        Self::start(dir, ManualClock::default())
+        Self::start(dir, ManualClock::default(), variables)
     }
 
     /// A daemon with the files of `dir`.
-    fn start(dir: TempDir, clock: ManualClock) -> Self {
-        let secrets = variables(&fs::read_to_string(dir.path().join("keys.json")).unwrap());
-        let process = Process::new(secrets.into_iter().map(|(k, v)| (k.into(), v.into())));
-        let config = Some(dir.path().join("keypool.toml"));
-        let flags = Flags { config, ..Flags::default() };
+    fn start(dir: TempDir, clock: ManualClock, variables: &[(&str, &str)]) -> Self {
+        let keys_json = fs::read_to_string(dir.path().join("keys.json")).unwrap();
+        let more = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let secrets = secrets(&keys_json).into_iter().chain(more);
+        let process = Process::new(secrets.map(|(k, v)| (k.into(), v.into())));
+        let flags = Flags { config: Some(dir.path().join("keypool.toml")), ..Flags::default() };
         let built = bootstrap(&flags, &process).unwrap();
         let daemon = Daemon::start(built, flags, process, Clock::Manual(clock.clone())).unwrap();
         let controls = daemon.controls();
@@ -94,7 +109,7 @@ impl TestDaemon {
             fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
         }
         spoil(&state);
-        Self::start(dir, self.clock.clone())
+        Self::start(dir, self.clock.clone(), &[])
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -160,7 +175,7 @@ impl Drop for TestDaemon {
 }
 
 /// `{PROVIDER}_KEY_{key_id}` for every key.
-fn variables(keys_json: &str) -> Vec<(String, String)> {
+fn secrets(keys_json: &str) -> Vec<(String, String)> {
     let Ok(file) = serde_json::from_str::<Value>(keys_json) else { return Vec::new() };
     let keys = file["keys"].as_array().cloned().unwrap_or_default();
     let variable = |key: &Value| {

@@ -1,9 +1,16 @@
 //! A daemon of one's own, and ways to talk to it.
 
+use std::thread;
+use std::time::Duration;
+
+use keypool::clock::Clock;
+
 mod daemon;
+mod fake_provider;
 mod http;
 
 pub(crate) use daemon::TestDaemon;
+pub(crate) use fake_provider::{FakeProvider, Manner};
 pub(crate) use http::{Answer, exchange, send};
 
 /// Eight keys: three of 15 requests a minute, five of 60.
@@ -17,4 +24,15 @@ pub(crate) fn keys_json(keys: &[(&str, &str)]) -> String {
     };
     let entries: Vec<String> = keys.iter().map(entry).collect();
     format!("{{\"keys\": [{}]}}", entries.join(",\n"))
+}
+
+/// Returns once `happened`; fails if it does not for long. For what takes real time.
+#[track_caller]
+pub(crate) fn until(what: &str, happened: impl Fn() -> bool) {
+    let now = || Clock::System.now().at;
+    let begun = now();
+    while !happened() {
+        assert!(now().since(begun) < Duration::from_secs(30), "in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -1,0 +1,134 @@
+//! The part of the daemon that probes keys when they are due.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::client::ProbeClient;
+use super::settings::Probing;
+use crate::clock::Clock;
+use crate::pool::{Instant, Now, Pool, ProbeTarget, ProbeVerdict, SharedPool};
+use crate::secrets::{Keyring, Secret};
+use crate::telemetry::Journal;
+
+/// Probes the keys of a pool when they are due.
+#[derive(Debug)]
+pub struct Prober {
+    pool: Arc<SharedPool>,
+    keyring: Arc<Keyring>,
+    journal: Arc<Journal>,
+    clock: Clock,
+    probing: watch::Receiver<Arc<Probing>>,
+    /// What is due and waits for its turn.
+    queue: VecDeque<ProbeTarget>,
+    client: Arc<ProbeClient>,
+}
+
+/// A probe that has ended.
+struct Ended {
+    target: ProbeTarget,
+    /// What was asked about; none if the key has lost its secret meanwhile.
+    secret: Option<Secret>,
+    verdict: ProbeVerdict,
+    took: Duration,
+}
+
+impl Prober {
+    /// A prober that follows `probing`.
+    pub fn new(
+        pool: Arc<SharedPool>,
+        keyring: Arc<Keyring>,
+        journal: Arc<Journal>,
+        clock: Clock,
+        probing: watch::Receiver<Arc<Probing>>,
+    ) -> Self {
+        let client = Arc::new(ProbeClient::new(probing.borrow().settings));
+        Self { pool, keyring, journal, clock, probing, queue: VecDeque::new(), client }
+    }
+
+    /// Probes until `stopping` is cancelled. What is under way then is given up.
+    pub async fn run(mut self, stopping: CancellationToken) -> io::Result<()> {
+        let mut under_way: JoinSet<Ended> = JoinSet::new();
+        let mut next = Instant::ZERO;
+        loop {
+            let probing = self.probing.borrow().clone();
+            if probing.settings.enabled && next <= self.clock.now().at {
+                next = self.begin_round(&probing);
+            }
+            self.begin_queued(&probing, &mut under_way);
+            tokio::select! {
+                () = stopping.cancelled() => return Ok(()),
+                changed = self.probing.changed() => {
+                    changed.map_err(io::Error::other)?;
+                    self.client = Arc::new(ProbeClient::new(self.probing.borrow().settings));
+                    next = Instant::ZERO;
+                }
+                Some(ended) = under_way.join_next() => self.end(ended.map_err(io::Error::other)?),
+                () = self.pool.probes_moved(), if probing.settings.enabled => next = Instant::ZERO,
+                () = self.clock.sleep_until(next), if probing.settings.enabled => {}
+            }
+        }
+    }
+
+    /// Queues what is due, and says when to look again.
+    fn begin_round(&mut self, probing: &Probing) -> Instant {
+        let asked = |provider: &str| probing.request(provider).is_some();
+        let round = self.call(|pool, now| pool.probe_round(probing.every, asked, now));
+        self.queue.extend(round.due);
+        round.next
+    }
+
+    fn begin_queued(&mut self, probing: &Probing, under_way: &mut JoinSet<Ended>) {
+        while under_way.len() < probing.settings.concurrency
+            && let Some(target) = self.queue.pop_front()
+        {
+            let (client, clock) = (self.client.clone(), self.clock.clone());
+            let secret = self.keyring.secret(&target.key_id);
+            let request = probing.request(&target.provider);
+            under_way.spawn(async move {
+                let begun = clock.now().at;
+                let verdict = match (&request, &secret) {
+                    (Some(request), Some(secret)) => client.ask(request, secret).await,
+                    (None, _) => ProbeVerdict::NotReached("no probe for this provider".into()),
+                    (_, None) => ProbeVerdict::NotReached("no secret".into()),
+                };
+                let took = clock.now().at.since(begun);
+                Ended { target, secret, verdict, took }
+            });
+        }
+    }
+
+    fn end(&self, ended: Ended) {
+        let Ended { target, secret, verdict, took } = ended;
+        tracing::debug!(
+            key_id = %target.key_id,
+            verdict = verdict.name(),
+            detail = verdict.detail(),
+            took_ms = took.as_millis(),
+            "probed"
+        );
+        let present = self.keyring.secret(&target.key_id);
+        let replaced = match (&secret, &present) {
+            (Some(asked), Some(present)) => asked.expose() != present.expose(),
+            (None, _) | (_, None) => false,
+        };
+        self.call(|pool, now| {
+            if replaced {
+                pool.probe_again(&target, now);
+            } else {
+                pool.probed(&target, &verdict, took, now);
+            }
+        });
+    }
+
+    fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
+        let (result, transitions) = self.pool.call(self.clock.now(), call);
+        self.journal.record(transitions);
+        result
+    }
+}
