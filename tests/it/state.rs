@@ -190,6 +190,33 @@ fn a_log_that_is_cut_anywhere_gives_what_is_before_the_cut() {
 }
 
 #[test]
+fn a_kill_at_any_step_of_a_snapshot_loses_nothing_and_counts_nothing_twice() {
+    let first = TestDaemon::keeping_state(&keys_json(&[("a", r#""rpm": 1000"#)]));
+    for _ in 0..5 {
+        first.select(&json!({}));
+    }
+    // The second daemon has made a snapshot of its own, and begun a log.
+    let second = first.after_a_kill(|_| {});
+    for _ in 0..3 {
+        second.select(&json!({}));
+    }
+    let copy = |state: &Path, name: &str| {
+        fs::copy(first.state_dir().join(name), state.join(name)).unwrap();
+    };
+    let grants = |spoil: &dyn Fn(&Path)| {
+        let next = second.after_a_kill(spoil);
+        next.get("/v1/usage").json()["keys"][0]["grants"].as_u64().unwrap()
+    };
+    assert_eq!(grants(&|state| fs::write(state.join("keypool.state.tmp"), "half").unwrap()), 8);
+    let before_the_rename = |state: &Path| {
+        copy(state, "keypool.state");
+        copy(state, "keypool.log.1");
+    };
+    assert_eq!(grants(&before_the_rename), 8, "the new log is begun, the snapshot is not there");
+    assert_eq!(grants(&|state| copy(state, "keypool.log.1")), 8, "the old log is still there");
+}
+
+#[test]
 fn serving_goes_on_while_the_state_cannot_be_written_and_it_is_kept_again_after() {
     let daemon = TestDaemon::keeping_state(&keys_json(&[("a", r#""rpm": 100"#)]));
     let state = daemon.state_dir();
