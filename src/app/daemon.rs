@@ -137,10 +137,7 @@ impl Daemon {
         parts.spawn(prober(&service).run(service.stopping.clone()));
         parts.spawn(watch.run(service.stopping.clone()));
         parts.spawn(reload_when_asked(asked, loader, service.clone()));
-        let ended = tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            Some(ended) = parts.join_next() => Err(died(ended)),
-        };
+        let ended = until_the_end(&mut parts, &stop).await;
         drain(&service, grace).await;
         while let Some(part) = parts.join_next().await {
             if let Err(error) = part {
@@ -191,6 +188,17 @@ async fn keep_the_state(service: Arc<Service>) -> io::Result<()> {
 fn epoch(seed: u64) -> u32 {
     let folded = seed ^ (seed >> 32);
     u32::try_from(folded & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// Waits for the word to stop, or for the end of a part that must not end.
+async fn until_the_end(
+    parts: &mut JoinSet<io::Result<()>>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        Some(ended) = parts.join_next() => Err(died(ended)),
+    }
 }
 
 fn died(ended: Result<io::Result<()>, JoinError>) -> io::Error {
@@ -276,4 +284,32 @@ async fn drain(service: &Service, grace: Duration) {
     // Those who were told need a moment to hear it; then it is over for everybody.
     let moment = Duration::from_secs(1);
     tokio::time::timeout(moment, service.tasks.wait()).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn end_of(part: impl Future<Output = io::Result<()>> + Send + 'static) -> String {
+        let mut parts = JoinSet::new();
+        parts.spawn(std::future::pending());
+        parts.spawn(part);
+        until_the_end(&mut parts, &CancellationToken::new()).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_fails_or_panics_ends_the_daemon() {
+        assert!(end_of(async { Ok(()) }).await.contains("ended that must not"));
+        assert_eq!(end_of(async { Err(io::Error::other("broken")) }).await, "broken");
+        assert!(end_of(async { panic!("on purpose") }).await.contains("panicked"));
+    }
+
+    #[tokio::test]
+    async fn the_word_to_stop_is_no_failure() {
+        let mut parts = JoinSet::new();
+        parts.spawn(std::future::pending());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        until_the_end(&mut parts, &stop).await.unwrap();
+    }
 }
