@@ -68,6 +68,7 @@ impl Daemon {
         let seed = clock.now().wall.as_millis() ^ u64::from(std::process::id()) << 32;
         let opened = open(settings.state_dir.as_deref(), seed, clock);
         let doubtful_at = opened.doubtful_at();
+        let continues = opened.continues;
         let (controls, asked) = controls();
         let (mode, watched) = watch::channel(Mode::Poll);
         let configured = Configured { wait_max: settings.wait_max, ..Configured::default() };
@@ -89,11 +90,14 @@ impl Daemon {
             closing: CancellationToken::new(),
         });
         let loader = Arc::new(Loader::new(flags, process, bootstrap));
+        if let Some(keeper) = service.keeper.as_ref().filter(|_| continues) {
+            keeper.go_on(&service.pool);
+        }
         loader.reload(&service);
         if let Some(at) = doubtful_at {
             service.call(|pool, now| pool.assume_used(at, now));
         }
-        if let Some(keeper) = &service.keeper {
+        if let Some(keeper) = service.keeper.as_ref().filter(|_| !continues) {
             keeper.snapshot(&service.pool);
         }
         let watch = Watch::new(service.clock.clone(), controls, loader.looks(), mode);
@@ -158,7 +162,14 @@ fn open(dir: Option<&Path>, seed: u64, clock: Clock) -> state::Opened {
     let Some(dir) = dir else {
         let pool = SharedPool::new(Pool::new(calendar, epoch(seed), seed));
         let report = Ok("no state is kept: state_dir is empty".to_owned());
-        return state::Opened { pool, clock, keeper: None, report, doubtful_since: None };
+        return state::Opened {
+            pool,
+            clock,
+            keeper: None,
+            continues: false,
+            report,
+            doubtful_since: None,
+        };
     };
     let opened = state::open(dir, &calendar, seed, epoch(seed), clock);
     match &opened.report {

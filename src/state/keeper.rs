@@ -32,6 +32,7 @@ struct Log {
     generation: u64,
     length: u64,
     synced: u64,
+    snapshot_due: bool,
     failing: Option<String>,
     failures: u64,
 }
@@ -55,7 +56,15 @@ impl StateKeeper {
         clock: Clock,
         boot_id: String,
     ) -> Self {
-        let log = Log { file: None, generation, length: 0, synced: 0, failing: None, failures: 0 };
+        let log = Log {
+            file: None,
+            generation,
+            length: 0,
+            synced: 0,
+            snapshot_due: false,
+            failing: None,
+            failures: 0,
+        };
         Self { dir: dir.to_owned(), clock, boot_id, log: Mutex::new(log), _lock: lock }
     }
 
@@ -67,11 +76,23 @@ impl StateKeeper {
         log.write(&pool.take_facts());
     }
 
+    /// Goes on in a new log after those that were read, and leaves the snapshot for later: that
+    /// takes the disk some time.
+    pub fn go_on(&self, pool: &SharedPool) {
+        let begun = self.begin_log(pool);
+        let mut log = self.lock();
+        match begun {
+            Ok(_) => log.snapshot_due = true,
+            Err(error) => log.fail(&error),
+        }
+    }
+
     /// Writes a snapshot and begins a new log. What happens meanwhile goes to the new log.
     pub fn snapshot(&self, pool: &SharedPool) {
         let written = self.begin_log(pool).and_then(|(generation, snapshot)| {
             self.replace_snapshot(&snapshot)?;
             self.remove_logs_before(generation);
+            self.lock().snapshot_due = false;
             Ok(())
         });
         let mut log = self.lock();
@@ -91,7 +112,7 @@ impl StateKeeper {
     pub fn tend(&self, pool: &SharedPool) {
         let (again, file) = {
             let mut log = self.lock();
-            let again = log.file.is_none() || log.length > LONG_LOG;
+            let again = log.file.is_none() || log.length > LONG_LOG || log.snapshot_due;
             let unsynced = log.length > log.synced;
             log.synced = log.length;
             (again, log.file.as_ref().filter(|_| unsynced).and_then(|file| file.try_clone().ok()))

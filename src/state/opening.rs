@@ -28,6 +28,9 @@ pub struct Opened {
     pub clock: Clock,
     /// Writes what happens from here; absent if nothing can be kept.
     pub keeper: Option<Arc<StateKeeper>>,
+    /// Whether the pool goes on where the files end, in the same boot of the machine: then nothing
+    /// has to be written before it can serve.
+    pub continues: bool,
     /// What was found, for the log: good or bad news.
     pub report: Result<String, String>,
     /// If something could not be read: when it was last written. Everything may have been used up
@@ -59,10 +62,18 @@ pub fn open(
         Err(error) => {
             let report = format!("nothing is kept: cannot use {}: {error}", dir.display());
             let pool = SharedPool::new(fresh());
-            return Opened { pool, clock, keeper: None, report: Err(report), doubtful_since: None };
+            return Opened {
+                pool,
+                clock,
+                keeper: None,
+                continues: false,
+                report: Err(report),
+                doubtful_since: None,
+            };
         }
     };
     let written = last_written(dir);
+    let mut continues = false;
     let (pool, clock, next, report, doubtful) = match find(dir) {
         Found::Nothing => {
             let report = Ok(format!("first start with {}: nothing to go on with", dir.display()));
@@ -71,6 +82,7 @@ pub fn open(
         Found::State { header, saved, facts, whole, next } => {
             match resume(calendar, seed, *saved, facts, &header, clock.clone()) {
                 Some((pool, clock, facts)) if whole => {
+                    continues = header.boot_id == boot_id();
                     let report = Ok(format!("going on with {} ({facts})", dir.display()));
                     (pool, clock, next, report, false)
                 }
@@ -94,7 +106,7 @@ pub fn open(
     let doubtful_since = doubtful.then(|| written.unwrap_or(clock.now().wall));
     let pool = SharedPool::new(pool);
     let keeper = StateKeeper::new(dir, lock, next, clock.clone(), boot_id());
-    Opened { pool, clock, keeper: Some(Arc::new(keeper)), report, doubtful_since }
+    Opened { pool, clock, keeper: Some(Arc::new(keeper)), continues, report, doubtful_since }
 }
 
 fn unreadable(reason: &str, aside: &io::Result<PathBuf>) -> String {
