@@ -18,7 +18,7 @@ use super::request::{Ask, Failure, MOST_TOKENS};
 use super::select::Selection;
 use super::settings::KeyId;
 use super::snapshot::What;
-use super::time::{Now, ResetZone};
+use super::time::{Instant, Now, ResetZone};
 use super::transition::Change;
 
 /// What came of a lease.
@@ -184,7 +184,6 @@ impl Pool {
         now: Now,
     ) {
         let group = lease.group;
-        let backoff = self.rules.backoff;
         self.learn(lease, limit, now);
         match limit.spent {
             Spent::Unknown | Spent::Minute => self.strike(seq, lease, limit, report, now),
@@ -202,21 +201,20 @@ impl Pool {
                     self.strike(seq, lease, limit, report, now);
                 }
             }
-            Spent::Account | Spent::Month => {
-                let until = match limit.spent {
-                    Spent::Month => {
-                        let utc = ResetZone::new("UTC");
-                        now.instant_at(self.stock.calendar.month_end(&utc, now.wall))
-                    }
-                    Spent::Account | Spent::Day | Spent::Minute | Spent::Unknown => {
-                        now.at.plus(backoff.max)
-                    }
-                };
-                for group in self.groups_of_the_account(lease.key) {
-                    let key = self.stock[group].members.first().copied().unwrap_or(lease.key);
-                    self.cool(group, key, until, CoolingReason::AccountSpent, report, now);
-                }
+            Spent::Account => self.park(lease, now.at.plus(self.rules.backoff.max), report, now),
+            Spent::Month => {
+                let utc = ResetZone::new("UTC");
+                let until = now.instant_at(self.stock.calendar.month_end(&utc, now.wall));
+                self.park(lease, until, report, now);
             }
+        }
+    }
+
+    /// The account is out of money: everything that is paid from it cools.
+    fn park(&mut self, lease: &OpenLease, until: Instant, report: &Report, now: Now) {
+        for group in self.groups_of_the_account(lease.key) {
+            let key = self.stock[group].members.first().copied().unwrap_or(lease.key);
+            self.cool(group, key, until, CoolingReason::AccountSpent, report, now);
         }
     }
 
@@ -272,7 +270,7 @@ impl Pool {
         &mut self,
         group: GroupIdx,
         key: KeyIdx,
-        until: super::time::Instant,
+        until: Instant,
         reason: CoolingReason,
         report: &Report,
         now: Now,

@@ -6,8 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::format::{encode_fact, encode_snapshot, log_head, log_path, snapshot_path};
-use super::opening::SnapshotHeader;
+use super::format::{Header, encode_fact, encode_snapshot, log_head, log_path, snapshot_path};
 use crate::clock::Clock;
 use crate::pool::{Fact, SharedPool};
 
@@ -142,7 +141,7 @@ impl StateKeeper {
         let mut file =
             File::options().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
         file.write_all(&log_head())?;
-        let header = SnapshotHeader {
+        let header = Header {
             generation,
             boot_id: self.boot_id.clone(),
             offset: self.clock.offset(),

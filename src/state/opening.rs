@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 
 use super::format::{
-    self, Damage, Header, MOST_BYTES, decode_log, decode_snapshot, log_path, snapshot_path,
+    Damage, Header, MOST_BYTES, decode_log, decode_snapshot, log_path, snapshot_path,
 };
 use super::keeper::StateKeeper;
 use crate::clock::Clock;
@@ -188,7 +188,7 @@ fn resume(
     let mut pool = Pool::restore(calendar.clone(), seed, saved)?;
     let then = facts.last().map_or(header.now, Fact::now);
     let count = facts.len();
-    let lost = facts.into_iter().filter(|fact| !pool.replay(fact.clone())).count();
+    let lost = facts.into_iter().map(|fact| pool.replay(fact)).filter(|done| !done).count();
     let same_boot = (header.boot_id == boot_id()).then_some(header.offset);
     let clock = clock.continued(then, same_boot);
     let told = match lost {
@@ -270,5 +270,3 @@ impl Opened {
         self.doubtful_since.map(|wall| instant_of(wall, self.clock.now()))
     }
 }
-
-pub(super) use format::Header as SnapshotHeader;
