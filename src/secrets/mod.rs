@@ -10,6 +10,7 @@ mod environment;
 mod process;
 mod protected_file;
 mod reference;
+mod remote;
 mod secret;
 mod store;
 
@@ -19,5 +20,6 @@ pub use keyring::Keyring;
 pub use process::Process;
 pub use protected_file::{Content, FileRefusal, FileWarning, Protected, read_protected};
 pub use reference::SecretRef;
+pub use remote::{Failure, FailureClass, RemoteRef, RemoteStore, RemoteStores, Version};
 pub use secret::{Secret, Unusable};
 pub use store::{Fetched, MissingSecret, Place, Store, StoreName, Stores, Why};
