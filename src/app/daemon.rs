@@ -16,12 +16,12 @@ use crate::config::{Bootstrap, Flags};
 use crate::control::{Asked, Controls, controls};
 use crate::health::Prober;
 use crate::pool::{Calendar, Instant, Pool, SharedPool};
-use crate::secrets::{Keyring, Process};
+use crate::secrets::{Keyring, Process, RemoteSecrets};
 use crate::server::{
     Configuration, Configured, ListenError, Listener, Server, Service, SocketSettings,
 };
 use crate::state;
-use crate::telemetry::Journal;
+use crate::telemetry::{Event, Journal};
 use crate::watch::{Mode, Watch};
 
 /// How often secrets that are missing are looked for again.
@@ -76,6 +76,7 @@ impl Daemon {
             pool: opened.pool,
             keeper: opened.keeper,
             keyring: Arc::new(Keyring::default()),
+            remote_secrets: Arc::new(RemoteSecrets::new(opened.clock.clone())),
             journal: Arc::new(Journal::default()),
             configuration: Configuration::new(configured),
             probing: watch::Sender::default(),
@@ -89,7 +90,8 @@ impl Daemon {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
-        let loader = Arc::new(Loader::new(flags, process, bootstrap));
+        let loader = Loader::new(flags, process, bootstrap, service.remote_secrets.clone());
+        let loader = Arc::new(loader);
         if let Some(keeper) = service.keeper.as_ref().filter(|_| continues) {
             keeper.go_on(&service.pool);
         }
@@ -136,6 +138,7 @@ impl Daemon {
         let mut parts = JoinSet::new();
         parts.spawn(server.run());
         parts.spawn(mind_the_pool(service.clone()));
+        parts.spawn(service.remote_secrets.clone().run(service.stopping.clone()));
         parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
         parts.spawn(keep_the_state(service.clone()));
         parts.spawn(prober(&service).run(service.stopping.clone()));
@@ -266,19 +269,57 @@ async fn reload_when_asked(
     }
 }
 
-/// Looks for missing secrets again and again.
+/// Puts secrets in use as they turn up: looks for missing ones again and again, takes what the
+/// stores of other machines answer, and has those looked up anew that a provider refuses.
 async fn mind_the_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Result<()> {
     let stopping = service.stopping.clone();
+    let mut answers = service.remote_secrets.news();
+    let mut events = service.journal.follow();
+    let mut retry_at = service.clock.now().at.plus(SECRET_RETRY);
     let mind = async {
         loop {
-            service.clock.sleep(SECRET_RETRY).await;
+            let work = tokio::select! {
+                () = service.clock.sleep_until(retry_at) => Work::RetryMissing,
+                answered = answers.changed() => {
+                    answered.map_err(io::Error::other)?;
+                    Work::TakeRemote
+                }
+                event = events.recv() => match event {
+                    Ok(event) if event.event == "dead" => Work::Doubt(event),
+                    // Who misses a death learns of the next secret at its usual time.
+                    Ok(_) | Err(_) => continue,
+                },
+            };
+            if let Work::RetryMissing = work {
+                retry_at = service.clock.now().at.plus(SECRET_RETRY);
+            }
             let (loader, service) = (loader.clone(), service.clone());
-            spawn_blocking(move || loader.mind_secrets(&service)).await?;
+            spawn_blocking(move || work.carry_out(&loader, &service)).await?;
         }
     };
     tokio::select! {
         () = stopping.cancelled() => Ok(()),
         ended = mind => ended,
+    }
+}
+
+/// What there is to do about secrets.
+enum Work {
+    RetryMissing,
+    TakeRemote,
+    /// The provider of a key does not accept its secret.
+    Doubt(Arc<Event>),
+}
+
+impl Work {
+    fn carry_out(self, loader: &Loader, service: &Service) {
+        match self {
+            Self::RetryMissing => loader.retry_missing(service),
+            Self::TakeRemote => loader.take_remote(service),
+            Self::Doubt(event) => {
+                loader.doubt(service, &event.key_id);
+            }
+        }
     }
 }
 

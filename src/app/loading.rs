@@ -7,15 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::telling;
 use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, Settings, SettingsDiff};
 use crate::control::ReloadOutcome;
-use crate::pool::{KeyChanges, KeyId, Pool};
-use crate::secrets::{Process, Secret};
+use crate::pool::{KeyChanges, KeyId, NoSecret, Pool};
+use crate::secrets::{MissingSecret, Process, RemoteSecrets, RemoteStores, Secret, SecretRef};
 use crate::server::{Configured, Service};
 use crate::watch::Looks;
 
@@ -29,6 +29,8 @@ pub(super) struct Loader {
     loaded: Mutex<Loaded>,
     /// The files that matter, as the last reload found them.
     looks: watch::Sender<Arc<Looks>>,
+    /// The secrets of other machines.
+    remote: Arc<RemoteSecrets>,
 }
 
 /// What is in use.
@@ -37,20 +39,27 @@ struct Loaded {
     bootstrap: Bootstrap,
     /// None until a keys file was good.
     keys: Option<Keys>,
+    /// The stores of other machines, as the bootstrap describes them.
+    stores: Option<Arc<RemoteStores>>,
 }
 
 /// A configuration that was read and is not in use yet, with its secrets.
 struct Prepared {
     bootstrap: Bootstrap,
     keys: Keys,
-    secrets: BTreeMap<KeyId, Result<Secret, String>>,
+    secrets: BTreeMap<KeyId, Result<Secret, NoSecret>>,
 }
 
 impl Loader {
-    pub(super) fn new(flags: Flags, process: Process, bootstrap: Bootstrap) -> Self {
+    pub(super) fn new(
+        flags: Flags,
+        process: Process,
+        bootstrap: Bootstrap,
+        remote: Arc<RemoteSecrets>,
+    ) -> Self {
         let started = bootstrap.settings.clone();
-        let loaded = Mutex::new(Loaded { bootstrap, keys: None });
-        Self { flags, process, started, loaded, looks: watch::Sender::default() }
+        let loaded = Mutex::new(Loaded { bootstrap, keys: None, stores: None });
+        Self { flags, process, started, loaded, looks: watch::Sender::default(), remote }
     }
 
     /// The files that matter, as the last reload found them.
@@ -60,7 +69,7 @@ impl Loader {
 
     /// Reads everything anew; what is not valid leaves everything as it was.
     pub(super) fn reload(&self, service: &Service) -> ReloadOutcome {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded();
         let before = service.configuration.current();
         // Looked at before it is read: what changes from here on is seen as a change.
         let known = Looks::at(loaded.files());
@@ -68,8 +77,9 @@ impl Loader {
         let more = read.as_ref().map(Bootstrap::files).unwrap_or_default();
         let mut looks = known.and(Looks::at(more));
 
-        let outcome = match read.and_then(|bootstrap| Prepared::new(&loaded, bootstrap, &mut looks))
-        {
+        let prepared =
+            read.and_then(|bootstrap| Prepared::new(&loaded, bootstrap, &self.remote, &mut looks));
+        let outcome = match prepared {
             Ok(prepared) => self.take(&mut loaded, service, prepared),
             Err(problems) => keep(service, &problems),
         };
@@ -101,24 +111,87 @@ impl Loader {
         service
             .configuration
             .update(|current| configured(current, &outcome, &bootstrap, &keys, service));
-        *loaded = Loaded { bootstrap, keys: Some(keys) };
+        let environment = &bootstrap.stores.environment;
+        let kept = loaded.stores.take().filter(|stores| stores.fit(environment));
+        let stores = kept.unwrap_or_else(|| Arc::new(RemoteStores::new(environment)));
+        let wanted: BTreeSet<_> =
+            keys.secrets.values().filter_map(SecretRef::remote).cloned().collect();
+        self.remote.want(wanted, &stores, bootstrap.settings.secrets.refresh);
+        *loaded = Loaded { bootstrap, keys: Some(keys), stores: Some(stores) };
         outcome
     }
 
-    /// Looks again for every secret that is missing, and forgets those of keys that have gone.
-    pub(super) fn mind_secrets(&self, service: &Service) {
+    /// Looks again for every secret of this machine that is missing, and forgets those of keys
+    /// that have gone.
+    pub(super) fn retry_missing(&self, service: &Service) {
         service.keyring.forget_gone();
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(keys) = &loaded.keys else { return };
-        for (id, reference) in &keys.secrets {
-            if service.keyring.used(id).is_none()
-                && let Ok(secret) = loaded.bootstrap.stores.fetch(reference)
-            {
-                service.keyring.insert(id.clone(), secret);
-                service.call(|pool, now| pool.set_secret(id, None, now));
-            }
+        self.look_again(service, |id, reference| {
+            reference.remote().is_none() && service.keyring.used(id).is_none()
+        });
+    }
+
+    /// Puts in use what the stores of other machines have answered since.
+    pub(super) fn take_remote(&self, service: &Service) {
+        self.look_again(service, |_, reference| reference.remote().is_some());
+    }
+
+    /// Looks again for the secret of a key whose provider does not accept it.
+    pub(super) fn doubt(&self, service: &Service, key_id: &str) {
+        if let Some(reference) = self.reference(key_id)
+            && let Some(remote) = reference.remote()
+        {
+            self.remote.hurry(remote);
+        } else {
+            self.look_again(service, |id, _| id.as_str() == key_id);
         }
     }
+
+    fn reference(&self, key_id: &str) -> Option<SecretRef> {
+        self.loaded().keys.as_ref()?.secrets.get(key_id).cloned()
+    }
+
+    /// Finds the secrets of `which` keys anew, and puts in use what differs from what is.
+    fn look_again(&self, service: &Service, which: impl Fn(&KeyId, &SecretRef) -> bool) {
+        // Under the lock, so that no reload comes between finding and putting in use.
+        let loaded = self.loaded();
+        let Some(keys) = &loaded.keys else { return };
+        for (id, reference) in keys.secrets.iter().filter(|(id, reference)| which(id, reference)) {
+            let found = loaded.bootstrap.stores.find(reference, &self.remote);
+            put_in_use(service, id, found.map(|found| found.secret).map_err(no_secret));
+        }
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the secret of one key in use, or takes it out of use.
+fn put_in_use(service: &Service, id: &KeyId, found: Result<Secret, NoSecret>) {
+    match (service.keyring.used(id), found) {
+        (Some(used), Ok(secret)) if used.same_as(&secret) => {}
+        (Some(_), Ok(secret)) => {
+            service.keyring.insert(id.clone(), secret);
+            service.call(|pool, now| pool.secret_changed(id, now));
+        }
+        (None, Ok(secret)) => {
+            service.keyring.insert(id.clone(), secret);
+            service.call(|pool, now| pool.set_secret(id, None, now));
+        }
+        (Some(_), Err(missing)) => {
+            service.call(|pool, now| pool.set_secret(id, Some(missing), now));
+            service.keyring.retain(|key| key != id);
+        }
+        (None, Err(missing)) => {
+            service.call(|pool, now| pool.set_secret(id, Some(missing), now));
+        }
+    }
+}
+
+/// Why a key has no secret, as the pool is told.
+fn no_secret(missing: MissingSecret) -> NoSecret {
+    let reason = missing.to_string().into();
+    if missing.why.is_pending() { NoSecret::NotYet(reason) } else { NoSecret::Missing(reason) }
 }
 
 impl Loaded {
@@ -147,15 +220,20 @@ impl SecretNews {
 
 impl Prepared {
     /// Does all that can fail. The files of secrets are added to `looks` before they are read.
-    fn new(loaded: &Loaded, bootstrap: Bootstrap, looks: &mut Looks) -> Result<Self, Problems> {
+    fn new(
+        loaded: &Loaded,
+        bootstrap: Bootstrap,
+        remote: &RemoteSecrets,
+        looks: &mut Looks,
+    ) -> Result<Self, Problems> {
         let keys = match &loaded.keys {
             Some(earlier) => bootstrap.load_keys_again(earlier),
             None => bootstrap.load_keys(),
         }?;
         *looks = std::mem::take(looks).and(Looks::at(keys.files()));
         let fetch = |(id, reference)| {
-            let found = bootstrap.stores.fetch(reference);
-            (KeyId::clone(id), found.map_err(|missing| missing.to_string()))
+            let found = bootstrap.stores.find(reference, remote);
+            (KeyId::clone(id), found.map(|found| found.secret).map_err(no_secret))
         };
         let secrets = keys.secrets.iter().map(fetch).collect();
         Ok(Self { bootstrap, keys, secrets })

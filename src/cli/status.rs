@@ -8,8 +8,9 @@ use super::Screen;
 use super::client::{Client, ClientError};
 use super::members::{items, others, time, words};
 use super::table::aligned;
-use super::units::{counted, span};
+use super::units::counted;
 use crate::pool::WallTime;
+use crate::telemetry::span;
 
 /// Show the daemon at a glance
 ///

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{parse_rfc3339, rfc3339};
 use crate::pool::WallTime;
+use crate::telemetry::span;
 
 /// `time`, in RFC 3339, as seen from `now`: `in 12 s`, `3 min 5 s ago`.
 pub(super) fn relative(time: &str, now: WallTime) -> Option<String> {
@@ -18,25 +19,6 @@ pub(super) fn relative(time: &str, now: WallTime) -> Option<String> {
     } else {
         format!("{} ago", span(now.since(time)))
     })
-}
-
-/// `span` in its two largest units: `12 s`, `3 min 5 s`, `2 h`, `4 d 1 h`.
-pub(super) fn span(span: Duration) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let seconds = span.as_secs();
-    if seconds == 0 {
-        return format!("{} ms", span.as_millis());
-    }
-    let largest = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(0);
-    let mut left = seconds;
-    let mut parts = Vec::new();
-    for (unit, name) in UNITS.iter().skip(largest).take(2) {
-        if left / unit > 0 {
-            parts.push(format!("{} {name}", left / unit));
-        }
-        left %= unit;
-    }
-    parts.join(" ")
 }
 
 /// `count` with its noun: `1 key`, `8 keys`.

@@ -63,11 +63,7 @@ impl Bootstrap {
 impl Keys {
     /// Every file that holds a secret alone.
     pub fn files(&self) -> Vec<PathBuf> {
-        let file = |reference: &SecretRef| match reference {
-            SecretRef::File(path) => Some(path.clone()),
-            SecretRef::Variables(_) | SecretRef::Line { .. } => None,
-        };
-        self.secrets.values().filter_map(file).collect()
+        self.secrets.values().filter_map(SecretRef::file).collect()
     }
 }
 

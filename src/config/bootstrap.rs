@@ -18,7 +18,10 @@ use super::text::Position;
 use super::value::{LARGEST, Value};
 use super::{env_files, provider_sections};
 use crate::health::ProbeSettings;
-use crate::secrets::{Content, Process, Secret, Store, StoreName, Stores, read_protected};
+use crate::secrets::{
+    Content, Environment, Process, RefreshRules, Secret, Store, StoreName, StorePlaces, Stores,
+    read_protected,
+};
 use crate::telemetry::logging::LogFormat;
 
 /// Where keypool.toml is looked for, in this order, when nobody names it.
@@ -62,7 +65,7 @@ pub fn bootstrap(flags: &Flags, process: &Process) -> Result<Bootstrap, Problems
     let document = document.map_err(Problems)?;
 
     // The names of the files come first, because the files hold variables.
-    let nothing = crate::secrets::Environment::default();
+    let nothing = Environment::default();
     let mut names = Sources::new(Vec::new(), &nothing, document);
     let paths = names.read_list("env_files", Value::path);
     let env_files::Read { environment, problems: env_problems, mut blank } =
@@ -70,7 +73,7 @@ pub fn bootstrap(flags: &Flags, process: &Process) -> Result<Bootstrap, Problems
     blank.extend(file.clone().filter(|_| is_blank(text.as_bytes())));
 
     let mut sources = names.with(flags.settings(), &environment);
-    let settings = read_settings(&mut sources, paths, process);
+    let settings = read_settings(&mut sources, paths, &environment, process);
     sources.report_unknown();
     problems.append(&mut sources.problems);
     let wish = wish(&environment).map_err(|problem| problems.push(problem)).unwrap_or_default();
@@ -106,7 +109,12 @@ fn read_text(
     })
 }
 
-fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Process) -> Settings {
+fn read_settings(
+    from: &mut Sources<'_>,
+    env_files: Vec<PathBuf>,
+    environment: &Environment,
+    process: &Process,
+) -> Settings {
     let systemd = || process.variable("STATE_DIRECTORY").and_then(|list| list.split(':').next());
     let state_dir = from.read("state_dir", Value::optional_path);
     let metrics_addr = from.read("metrics_addr", Value::optional_address);
@@ -130,7 +138,7 @@ fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Proc
         lease_ttl: duration(from, "lease.ttl", 10 * MINUTE, MILLISECOND, 7 * DAY),
         wait_max: duration(from, "wait.max", 30 * SECOND, Duration::ZERO, HOUR),
         probe,
-        secrets: secrets(from),
+        secrets: secrets(from, environment, process),
         server: server(from),
         shared: shared(from),
         providers: provider_sections::read(from, probe),
@@ -176,43 +184,19 @@ fn probe(from: &mut Sources<'_>) -> ProbeSettings {
     }
 }
 
-fn secrets(from: &mut Sources<'_>) -> SecretSettings {
-    let dir = from.read("secrets.dir", Value::path);
-    let name = from.read("secrets.store", store_name).unwrap_or(StoreName::Env);
-    let store = store(name, dir.as_ref()).unwrap_or_else(|message| {
+fn secrets(from: &mut Sources<'_>, environment: &Environment, process: &Process) -> SecretSettings {
+    let places = StorePlaces::new(from.read("secrets.dir", Value::path), environment, process);
+    let name = |value: &Value| value.one_of(&StoreName::ALL, StoreName::name);
+    let name = from.read("secrets.store", name).unwrap_or(StoreName::Env);
+    let store = places.store(name).unwrap_or_else(|message| {
         from.complain("secrets.store", Problem::error(message));
         Store::Env
     });
-    let mut remote = |path, usual| {
-        let given = from.read(path, |value| value.duration(SECOND..=YEAR));
-        if given.is_some() {
-            from.not_yet(path, "fetching secrets anew is");
-        }
-        given.unwrap_or(usual)
+    let refresh = RefreshRules {
+        every: duration(from, "secrets.refresh", 5 * MINUTE, SECOND, YEAR),
+        max_stale: duration(from, "secrets.max_stale", DAY, Duration::ZERO, YEAR),
     };
-    let refresh = remote("secrets.refresh", 5 * MINUTE);
-    let max_stale = remote("secrets.max_stale", DAY);
-    SecretSettings { store, dir, refresh, max_stale }
-}
-
-fn store_name(value: &Value) -> Result<StoreName, String> {
-    value
-        .one_of(&StoreName::NAMES, |name| name)
-        .map(|name| StoreName::parse(name).unwrap_or(StoreName::Env))
-}
-
-/// The store of a name, if this version has it and `secrets.dir` is there where it must be.
-pub(super) fn store(name: StoreName, dir: Option<&PathBuf>) -> Result<Store, String> {
-    match name {
-        StoreName::Env => Ok(Store::Env),
-        StoreName::File => {
-            let dir = dir.cloned().ok_or("the store file needs dir under [secrets]")?;
-            Ok(Store::File { dir })
-        }
-        StoreName::Absent(name) => {
-            Err(format!("the store {name} is not in this version; use env or file"))
-        }
-    }
+    SecretSettings { store, places, refresh }
 }
 
 fn server(from: &mut Sources<'_>) -> ServerSettings {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::health::{ProbeRequest, ProbeSettings, Probing};
 use crate::pool::ResetZone;
 use crate::provider::{AuthHeader, FreeProbe, Provider};
-use crate::secrets::{Secret, Store};
+use crate::secrets::{RefreshRules, Secret, Store, StorePlaces};
 use crate::server::RequiredHeader;
 use crate::telemetry::logging::LogFormat;
 
@@ -78,12 +78,10 @@ pub struct CooldownSettings {
 pub struct SecretSettings {
     /// The store of keys that name none.
     pub store: Store,
-    /// The directory of the store `file`.
-    pub dir: Option<PathBuf>,
-    /// How often remote secrets are fetched anew.
-    pub refresh: Duration,
-    /// How long a secret is served while its store is away.
-    pub max_stale: Duration,
+    /// Where the stores have their secrets.
+    pub places: StorePlaces,
+    /// How those of remote stores are kept up to date.
+    pub refresh: RefreshRules,
 }
 
 /// `[server]`

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::group::GroupIdx;
-use super::key::{KeyIdx, NOT_LOOKED_UP};
+use super::key::{KeyIdx, NoSecret};
 use super::lease::LeaseBook;
 use super::line::{Line, WaiterId};
 use super::random::Random;
@@ -181,27 +181,30 @@ impl Pool {
     }
 
     /// Tells whether `key` has a secret, and why not.
-    pub fn set_secret(&mut self, key: &KeyId, missing: Option<&str>, now: Now) {
+    pub fn set_secret(&mut self, key: &KeyId, missing: Option<NoSecret>, now: Now) {
         self.advance(now);
         self.note_secret(key, missing, now);
         self.serve_line(now);
     }
 
-    pub(super) fn note_secret(&mut self, key: &KeyId, missing: Option<&str>, now: Now) {
+    pub(super) fn note_secret(&mut self, key: &KeyId, missing: Option<NoSecret>, now: Now) {
         let Some(&idx) = self.stock.by_id.get(key) else { return };
-        let had = self.stock[idx].missing_secret.clone();
-        if had.as_deref() == missing {
+        if self.stock[idx].missing_secret == missing {
             return;
         }
-        self.stock[idx].missing_secret = missing.map(Into::into);
-        if let Some(reason) = missing {
-            self.keys_lost = true;
-            self.changed(idx, Change::SecretMissing { reason: reason.into() }, now);
-        } else {
-            self.ease_key(idx);
-            self.probes_moved = true;
-            if had.as_deref() != Some(NOT_LOOKED_UP) {
-                self.changed(idx, Change::SecretFound, now);
+        let had = std::mem::replace(&mut self.stock[idx].missing_secret, missing.clone());
+        match missing {
+            Some(NoSecret::Missing(reason)) => {
+                self.keys_lost = true;
+                self.changed(idx, Change::SecretMissing { reason }, now);
+            }
+            Some(NoSecret::NotYet(_)) => self.keys_lost = true,
+            None => {
+                self.ease_key(idx);
+                self.probes_moved = true;
+                if let Some(NoSecret::Missing(_)) = had {
+                    self.changed(idx, Change::SecretFound, now);
+                }
             }
         }
     }
@@ -213,6 +216,7 @@ impl Pool {
         self.advance(now);
         let Some(&idx) = self.stock.by_id.get(key) else { return false };
         self.note(What::SecretChanged { key: key.clone() }, now);
+        self.changed(idx, Change::SecretChanged, now);
         for same in self.with_credential_of(idx) {
             self.stock[same].refused_models.clear();
             self.ease_key(same);

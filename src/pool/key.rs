@@ -35,7 +35,7 @@ pub(super) struct Key {
     /// Its part of the rendezvous rank.
     pub(super) affinity: u64,
     /// Why there is no secret.
-    pub(super) missing_secret: Option<Arc<str>>,
+    pub(super) missing_secret: Option<NoSecret>,
     /// Why the provider does not accept it.
     pub(super) dead: Option<Arc<str>>,
     /// Models this key was refused for, and until when they are not tried again.
@@ -59,8 +59,23 @@ pub enum Unusable {
     Excluded,
 }
 
-/// Why a new key has no secret.
-pub(super) const NOT_LOOKED_UP: &str = "not looked up yet";
+/// Why a key has no secret, with what was looked up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NoSecret {
+    /// It is being looked up.
+    NotYet(Arc<str>),
+    /// It was looked up in vain.
+    Missing(Arc<str>),
+}
+
+impl NoSecret {
+    /// Why, in words.
+    pub const fn reason(&self) -> &Arc<str> {
+        match self {
+            Self::NotYet(reason) | Self::Missing(reason) => reason,
+        }
+    }
+}
 
 impl Key {
     pub(super) fn new(settings: KeySettings, group: GroupIdx, provider: ProviderIdx) -> Self {
@@ -70,7 +85,7 @@ impl Key {
             group,
             provider,
             configured: true,
-            missing_secret: Some(NOT_LOOKED_UP.into()),
+            missing_secret: Some(NoSecret::NotYet("not looked up yet".into())),
             dead: None,
             refused_models: BTreeMap::new(),
             last_granted: None,
@@ -84,7 +99,8 @@ impl Key {
         if !self.settings.active || !self.configured {
             return Some(Unusable::Inactive);
         }
-        let missing = self.missing_secret.clone().map(Unusable::MissingSecret);
+        let missing = self.missing_secret.as_ref().map(NoSecret::reason).cloned();
+        let missing = missing.map(Unusable::MissingSecret);
         missing.or_else(|| self.dead.clone().map(Unusable::Dead))
     }
 

@@ -51,7 +51,7 @@ pub use self::core::Pool;
 pub use cooldown::CoolingReason;
 pub use group::WaitsFor;
 pub use inspect::{KeyState, KeyView, LimitView, ProviderView};
-pub use key::Unusable;
+pub use key::{NoSecret, Unusable};
 pub use lease::{LeaseGone, LeaseId, LeaseSeq};
 pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::core::Pool;
 use super::group::{Group, GroupId, GroupIdx};
-use super::key::{Key, KeyIdx};
+use super::key::{Key, KeyIdx, NoSecret};
 use super::rules::Rules;
 use super::settings::{KeyId, PoolSettings};
 use super::snapshot::What;
@@ -43,13 +43,13 @@ impl Pool {
     pub fn reconfigure_with_secrets(
         &mut self,
         settings: PoolSettings,
-        missing: &BTreeMap<KeyId, Option<String>>,
+        missing: &BTreeMap<KeyId, Option<NoSecret>>,
         now: Now,
     ) -> KeyChanges {
         self.advance(now);
         let changes = self.rebuild(settings, now);
         for (key, missing) in missing {
-            self.note_secret(key, missing.as_deref(), now);
+            self.note_secret(key, missing.clone(), now);
         }
         self.serve_line(now);
         changes

@@ -73,6 +73,8 @@ pub enum Change {
     },
     /// It has a secret again.
     SecretFound,
+    /// It has another secret.
+    SecretChanged,
     /// A failed attempt went on with another key.
     Rotated {
         /// The key of the failed attempt.
@@ -126,6 +128,7 @@ impl Change {
             Self::ModelRefused { .. } => "model_refused",
             Self::SecretMissing { .. } => "secret_missing",
             Self::SecretFound => "secret_found",
+            Self::SecretChanged => "secret_changed",
             Self::Rotated { .. } => "rotated",
             Self::QuotaWarning { .. } => "quota_warning",
             Self::LimitLearnt { .. } => "limit_learnt",

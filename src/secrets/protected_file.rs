@@ -12,6 +12,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Process;
+use crate::pool::WallTime;
 
 /// What a file holds, which decides who may read it and how long it may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,9 @@ pub enum Content {
     Secrets,
     /// One secret alone: for the owner's eyes only.
     OneSecret,
+    /// One secret alone that systemd has put there, which sees to its rights by other means than
+    /// the mode.
+    Credential,
 }
 
 /// A file that was read.
@@ -29,6 +33,8 @@ pub enum Content {
 pub struct Protected {
     /// Its bytes, wiped on drop.
     pub bytes: Zeroizing<Vec<u8>>,
+    /// When it was last written.
+    pub modified: WallTime,
     /// What its mode or owner gives cause for.
     pub warnings: Vec<FileWarning>,
 }
@@ -76,7 +82,7 @@ impl Content {
     const fn limit(self) -> u64 {
         match self {
             Self::Configuration | Self::Secrets => 1 << 20,
-            Self::OneSecret => 1 << 16,
+            Self::OneSecret | Self::Credential => 1 << 16,
         }
     }
 }
@@ -117,10 +123,15 @@ pub fn read_protected(
         let after = file.metadata().map_err(refusal)?;
         let state = |file: &Metadata| (file.len(), file.mtime(), file.mtime_nsec());
         if state(&after) == state(&metadata) {
-            return Ok(Protected { bytes, warnings });
+            return Ok(Protected { bytes, modified: modified(&metadata), warnings });
         }
     }
     Err(FileRefusal::Restless)
+}
+
+fn modified(metadata: &Metadata) -> WallTime {
+    let millis = metadata.mtime().saturating_mul(1000) + metadata.mtime_nsec() / 1_000_000;
+    WallTime::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 fn judge(
@@ -148,7 +159,7 @@ fn judge(
         Content::OneSecret if mode & 0o044 != 0 => {
             warn("others can read the secret in this file", format!("chmod go-r {shown}"));
         }
-        Content::Configuration | Content::Secrets | Content::OneSecret => {}
+        Content::Configuration | Content::Secrets | Content::OneSecret | Content::Credential => {}
     }
     if metadata.uid() != process.uid && metadata.uid() != 0 {
         warn("this file belongs to another user", format!("chown {} {shown}", process.uid));

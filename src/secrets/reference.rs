@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Secret, Store};
+use super::{RemoteRef, Secret, Store};
 
 /// What exactly is looked up for a key.
 #[derive(Clone, Debug)]
@@ -12,6 +12,15 @@ pub enum SecretRef {
     Variables(Vec<String>),
     /// A file that holds the secret alone.
     File(PathBuf),
+    /// A credential that systemd hands to the service.
+    Credential {
+        /// `$CREDENTIALS_DIRECTORY`; none where systemd has not set it.
+        dir: Option<PathBuf>,
+        /// The name of the credential.
+        name: String,
+    },
+    /// A secret of a store that is asked over the network.
+    Remote(RemoteRef),
     /// A line of the plain-text key file.
     Line {
         /// The key it is.
@@ -36,6 +45,10 @@ impl SecretRef {
                 Self::Variables(names)
             }
             Store::File { dir } => Self::File(dir.join(name)),
+            Store::Credentials { dir } => {
+                Self::Credential { dir: dir.clone(), name: name.to_owned() }
+            }
+            Store::Remote { store, prefix } => Self::Remote(RemoteRef::new(*store, prefix, name)),
         }
     }
 
@@ -46,6 +59,8 @@ impl SecretRef {
                 format!("env:{}", names.first().map_or("", String::as_str)).into()
             }
             Self::File(path) => format!("file:{}", path.display()).into(),
+            Self::Credential { name, .. } => format!("credentials:{name}").into(),
+            Self::Remote(reference) => reference.identity().into(),
             Self::Line { key_id, .. } => format!("line:{key_id}").into(),
         }
     }
@@ -55,7 +70,49 @@ impl SecretRef {
         match self {
             Self::Variables(names) => names.join(" or "),
             Self::File(path) => path.display().to_string(),
+            Self::Credential { dir: Some(dir), name } => dir.join(name).display().to_string(),
+            Self::Credential { dir: None, name } => format!("$CREDENTIALS_DIRECTORY/{name}"),
+            Self::Remote(reference) => reference.to_string(),
             Self::Line { path, line, .. } => format!("{}:{line}", path.display()),
+        }
+    }
+}
+
+impl SecretRef {
+    /// The name of the store it is in.
+    pub fn store(&self) -> &'static str {
+        match self {
+            Self::Variables(_) => "env",
+            Self::File(_) | Self::Line { .. } => "file",
+            Self::Credential { .. } => "credentials",
+            Self::Remote(reference) => reference.store.name(),
+        }
+    }
+
+    /// The file it is in, if it is in one that may be replaced.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Credential { dir, name } => Some(dir.as_ref()?.join(name)),
+            Self::Variables(_) | Self::Line { .. } | Self::Remote(_) => None,
+        }
+    }
+
+    /// The variables that are looked up, if any are.
+    pub fn variables(&self) -> &[String] {
+        match self {
+            Self::Variables(names) => names,
+            Self::File(_) | Self::Credential { .. } | Self::Line { .. } | Self::Remote(_) => &[],
+        }
+    }
+
+    /// What is asked for over the network, if it is.
+    pub fn remote(&self) -> Option<&RemoteRef> {
+        match self {
+            Self::Remote(reference) => Some(reference),
+            Self::Variables(_) | Self::File(_) | Self::Credential { .. } | Self::Line { .. } => {
+                None
+            }
         }
     }
 }

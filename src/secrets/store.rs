@@ -1,49 +1,17 @@
-//! The places secrets are fetched from.
+//! Finding a secret: at once where it is on this machine, and as far as it is known where it is
+//! in a store that is asked over the network.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::protected_file::{Content, FileRefusal, FileWarning, read_protected};
-use super::{Environment, Process, Secret, SecretRef, Source, Unusable};
+use super::{
+    Environment, FailureClass, Process, RemoteRef, RemoteSecrets, Secret, SecretRef, Source,
+    Unusable,
+};
+use crate::pool::WallTime;
 
-/// A place of secrets, with what is needed to use it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Store {
-    /// Variables of the environment and of `.env` files.
-    Env,
-    /// One file per secret.
-    File {
-        /// The directory of the files.
-        dir: PathBuf,
-    },
-}
-
-/// The stores by name, whether this version has them or not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StoreName {
-    /// [`Store::Env`].
-    Env,
-    /// [`Store::File`].
-    File,
-    /// A store that another version has.
-    Absent(&'static str),
-}
-
-impl StoreName {
-    /// Every name that may be written.
-    pub const NAMES: [&'static str; 6] = ["env", "file", "credentials", "vault", "aws", "azure"];
-
-    /// The store called `text`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match *Self::NAMES.iter().find(|name| **name == text)? {
-            "env" => Self::Env,
-            "file" => Self::File,
-            name => Self::Absent(name),
-        })
-    }
-}
-
-/// Fetches secrets from wherever they are.
+/// The stores that are on this machine.
 #[derive(Clone, Debug)]
 pub struct Stores {
     /// The variables.
@@ -59,6 +27,8 @@ pub struct Fetched {
     pub secret: Secret,
     /// Where it was.
     pub place: Place,
+    /// When it was last written there, if that is known.
+    pub changed_at: Option<WallTime>,
     /// What the file's mode gives cause for.
     pub warnings: Vec<FileWarning>,
 }
@@ -75,6 +45,8 @@ pub enum Place {
     },
     /// In a file of its own, or a line of the key file.
     File(String),
+    /// In a store that is asked over the network.
+    Remote(RemoteRef),
 }
 
 /// A secret that is not to be had: exactly what was looked up, and why not.
@@ -96,6 +68,20 @@ pub enum Why {
     /// The file does not serve.
     #[error("{0}")]
     File(String),
+    /// systemd hands no credentials to this process.
+    #[error(
+        "cannot be read: CREDENTIALS_DIRECTORY is not set, which systemd does for a service with \
+         LoadCredential="
+    )]
+    NoCredentials,
+    /// The store that was asked does not give it.
+    #[error("{text}")]
+    Remote {
+        /// What its last failure means; none if it has not been asked yet.
+        class: Option<FailureClass>,
+        /// Why, in words.
+        text: String,
+    },
     /// It is there, but is no key.
     #[error("{what} ({place})")]
     Unusable {
@@ -106,52 +92,72 @@ pub enum Why {
     },
 }
 
-impl Stores {
-    /// The secret of `reference`.
-    pub fn fetch(&self, reference: &SecretRef) -> Result<Secret, MissingSecret> {
-        self.find(reference).map(|found| found.secret)
+impl Why {
+    /// Whether nobody knows yet.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self, Self::Remote { class: None, .. })
     }
+}
 
-    /// The secret of `reference` and where it was.
-    pub fn find(&self, reference: &SecretRef) -> Result<Fetched, MissingSecret> {
+impl Stores {
+    /// The secret of `reference` and where it is. `remote` knows those of other machines.
+    pub fn find(
+        &self,
+        reference: &SecretRef,
+        remote: &RemoteSecrets,
+    ) -> Result<Fetched, MissingSecret> {
         match reference {
             SecretRef::Variables(names) => self.find_variable(names),
-            SecretRef::File(path) => {
-                let looked_up = path.display().to_string();
-                let missing = |refusal: FileRefusal| MissingSecret {
-                    looked_up: looked_up.clone(),
-                    why: Why::File(refusal.to_string()),
-                };
-                let file = read_protected(path, Content::OneSecret, &self.process);
-                let file = file.map_err(missing)?;
-                let text = std::str::from_utf8(&file.bytes).map_err(|_| MissingSecret {
-                    looked_up: looked_up.clone(),
-                    why: Why::Unusable { what: Unusable::NotAscii, place: "file".to_owned() },
-                })?;
-                let text = text.strip_suffix('\n').unwrap_or(text);
-                let secret = Secret::new(text.strip_suffix('\r').unwrap_or(text));
-                let place = Place::File(looked_up.clone());
-                usable(Fetched { secret, place, warnings: file.warnings }, looked_up)
+            SecretRef::File(path) => self.find_file(path, Content::OneSecret),
+            SecretRef::Credential { dir: Some(dir), name } => {
+                self.find_file(&dir.join(name), Content::Credential)
             }
+            SecretRef::Credential { dir: None, .. } => {
+                let looked_up = reference.looked_up();
+                Err(MissingSecret { looked_up, why: Why::NoCredentials })
+            }
+            SecretRef::Remote(reference) => remote.find(reference),
             SecretRef::Line { secret, .. } => {
                 let place = Place::File(reference.looked_up());
-                let secret = secret.clone();
                 let looked_up = reference.looked_up();
-                usable(Fetched { secret, place, warnings: Vec::new() }, looked_up)
+                usable(Fetched::new(secret.clone(), place), looked_up)
             }
         }
+    }
+
+    fn find_file(&self, path: &Path, content: Content) -> Result<Fetched, MissingSecret> {
+        let looked_up = path.display().to_string();
+        let missing = |refusal: FileRefusal| MissingSecret {
+            looked_up: looked_up.clone(),
+            why: Why::File(refusal.to_string()),
+        };
+        let file = read_protected(path, content, &self.process).map_err(missing)?;
+        let text = std::str::from_utf8(&file.bytes).map_err(|_| MissingSecret {
+            looked_up: looked_up.clone(),
+            why: Why::Unusable { what: Unusable::NotAscii, place: "file".to_owned() },
+        })?;
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let secret = Secret::new(text.strip_suffix('\r').unwrap_or(text));
+        let place = Place::File(looked_up.clone());
+        let (changed_at, warnings) = (Some(file.modified), file.warnings);
+        usable(Fetched { secret, place, changed_at, warnings }, looked_up)
     }
 
     fn find_variable(&self, names: &[String]) -> Result<Fetched, MissingSecret> {
         for name in names {
             if let Some(found) = self.environment.lookup(name) {
                 let place = Place::Variable { name: name.clone(), source: found.source.clone() };
-                let secret = found.value.clone();
-                let fetched = Fetched { secret, place, warnings: Vec::new() };
-                return usable(fetched, name.clone());
+                return usable(Fetched::new(found.value.clone(), place), name.clone());
             }
         }
         Err(MissingSecret { looked_up: names.join(" or "), why: Why::NotSet })
+    }
+}
+
+impl Fetched {
+    /// A secret of which no more is known.
+    fn new(secret: Secret, place: Place) -> Self {
+        Self { secret, place, changed_at: None, warnings: Vec::new() }
     }
 }
 
@@ -162,6 +168,7 @@ fn usable(fetched: Fetched, looked_up: String) -> Result<Fetched, MissingSecret>
             let place = match fetched.place {
                 Place::Variable { source, .. } => source.to_string(),
                 Place::File(_) => "file".to_owned(),
+                Place::Remote(reference) => reference.store.name().to_owned(),
             };
             Err(MissingSecret { looked_up, why: Why::Unusable { what, place } })
         }
@@ -173,6 +180,7 @@ impl fmt::Display for Place {
         match self {
             Self::Variable { name, source } => write!(f, "{name} ({source})"),
             Self::File(path) => f.write_str(path),
+            Self::Remote(reference) => reference.fmt(f),
         }
     }
 }
@@ -183,6 +191,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::secrets::Store;
 
     fn stores(variables: &[(&str, &str)]) -> Stores {
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -190,10 +199,14 @@ mod tests {
         Stores { environment: Environment::new(&process), process }
     }
 
+    fn nothing_remote() -> RemoteSecrets {
+        RemoteSecrets::new(crate::clock::Clock::System)
+    }
+
     fn from_env(variables: &[(&str, &str)], secret_name: Option<&str>) -> Result<String, String> {
         let reference = SecretRef::new(&Store::Env, "gemini", "flash_01", secret_name);
-        let secret = stores(variables).fetch(&reference);
-        secret.map(|secret| secret.expose().to_owned()).map_err(|missing| missing.to_string())
+        let found = stores(variables).find(&reference, &nothing_remote());
+        found.map(|found| found.secret.expose().to_owned()).map_err(|missing| missing.to_string())
     }
 
     fn from_file(bytes: &[u8], mode: u32) -> Result<String, String> {
@@ -201,9 +214,9 @@ mod tests {
         let path = dir.path().join("flash_01");
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        let secret = stores(&[]).fetch(&SecretRef::File(path.clone()));
-        secret
-            .map(|secret| secret.expose().to_owned())
+        let found = stores(&[]).find(&SecretRef::File(path.clone()), &nothing_remote());
+        found
+            .map(|found| found.secret.expose().to_owned())
             .map_err(|missing| missing.to_string().replace(&path.display().to_string(), "FILE"))
     }
 
@@ -249,12 +262,5 @@ mod tests {
     fn a_file_that_everybody_can_write_does_not_serve() {
         let told = from_file(b"fake-secret-flash-01", 0o602).unwrap_err();
         assert!(told.contains("everybody can write"), "{told}");
-    }
-
-    #[test]
-    fn a_store_of_another_version_has_a_name_all_the_same() {
-        assert_eq!(StoreName::parse("env"), Some(StoreName::Env));
-        assert_eq!(StoreName::parse("vault"), Some(StoreName::Absent("vault")));
-        assert_eq!(StoreName::parse("vaults"), None);
     }
 }

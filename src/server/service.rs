@@ -14,7 +14,7 @@ use crate::control::Controls;
 use crate::health::Probing;
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
-use crate::secrets::Keyring;
+use crate::secrets::{Keyring, RemoteSecrets};
 use crate::state::StateKeeper;
 use crate::telemetry::Journal;
 use crate::watch::Mode;
@@ -28,6 +28,8 @@ pub struct Service {
     pub keeper: Option<Arc<StateKeeper>>,
     /// The secrets of its keys.
     pub keyring: Arc<Keyring>,
+    /// Those of other machines, as far as they are known.
+    pub remote_secrets: Arc<RemoteSecrets>,
     /// What has happened.
     pub journal: Arc<Journal>,
     /// The time.

@@ -182,6 +182,9 @@ fn tell(transition: &Transition) -> Told {
         Change::SecretFound => {
             Told { message: format!("{key} has its secret again"), ..Told::default() }
         }
+        Change::SecretChanged => {
+            Told { message: format!("{key} has another secret"), ..Told::default() }
+        }
         Change::Rotated { from, outcome, detail } => Told {
             message: format!("rotated from {from} to {key} after {}", said(outcome.name(), detail)),
             from: Some(from.clone()),
@@ -256,6 +259,7 @@ fn log(transition: &Transition, told: &Told) {
         | Change::Recovered { .. }
         | Change::Revived { .. }
         | Change::SecretFound
+        | Change::SecretChanged
         | Change::ProviderUp
         | Change::Rotated { .. } => info!(key_id, reason, "{}", told.message),
     }

@@ -3,5 +3,7 @@
 pub mod logging;
 
 mod journal;
+mod span;
 
 pub use journal::{Event, Journal};
+pub use span::span;

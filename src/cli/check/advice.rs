@@ -6,6 +6,7 @@ use std::path::Path;
 use super::look::Seen;
 use super::models;
 use super::report::{Advice, Report, Urgency};
+use super::stores;
 use crate::config::{BUILT_IN_PROVIDERS, Bootstrap, Keys, KeysSource, nearest};
 use crate::pool::KeyId;
 use crate::secrets::{EnvFile, MissingSecret, SecretRef, Source, Why};
@@ -57,7 +58,7 @@ impl Advisor<'_> {
         let mut by_file: BTreeMap<&Path, Vec<(String, String)>> = BTreeMap::new();
         for (id, missing) in self.missing() {
             let names = self.names_of(id);
-            let unread = self.unread_with(&names);
+            let unread = self.unread_with(names);
             if let (Why::NotSet, Some((file, name))) = (&missing.why, unread) {
                 by_file.entry(&file.path).or_default().push((id.to_string(), name));
             } else {
@@ -88,11 +89,8 @@ impl Advisor<'_> {
     }
 
     /// The variables that are looked up for a key.
-    fn names_of(&self, id: &KeyId) -> Vec<String> {
-        match self.keys.secrets.get(id) {
-            Some(SecretRef::Variables(names)) => names.clone(),
-            Some(SecretRef::File(_) | SecretRef::Line { .. }) | None => Vec::new(),
-        }
+    fn names_of(&self, id: &KeyId) -> &[String] {
+        self.keys.secrets.get(id).map(SecretRef::variables).unwrap_or_default()
     }
 
     fn unread_with(&self, names: &[String]) -> Option<(&EnvFile, String)> {
@@ -127,6 +125,13 @@ impl Advisor<'_> {
                 format!("put the secret alone in {}, with mode 0600", path.display())
             }
             (_, Some(SecretRef::Variables(names))) => self.mend_variable(names),
+            (_, Some(SecretRef::Credential { name, .. })) => {
+                format!("add LoadCredential={name}:/path/of/the/file to the service of keypool")
+            }
+            (Why::Remote { class, .. }, Some(SecretRef::Remote(reference))) => {
+                stores::mend(*class, reference)
+            }
+            (_, Some(SecretRef::Remote(_))) => String::new(),
             (_, Some(SecretRef::Line { .. }) | None) => "write the line anew".to_owned(),
         }
     }
@@ -152,10 +157,7 @@ impl Advisor<'_> {
             .keys
             .secrets
             .values()
-            .flat_map(|reference| match reference {
-                SecretRef::Variables(names) => names.iter().map(String::as_str).collect(),
-                SecretRef::File(_) | SecretRef::Line { .. } => Vec::new(),
-            })
+            .flat_map(|reference| reference.variables().iter().map(String::as_str))
             .collect();
         let secret = |name: &str| name.contains("_KEY_") && name != "ENABLE_KEY_ROTATION";
         let names = self.built.stores.environment.names_in_files();

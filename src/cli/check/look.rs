@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::online::Answer;
+use super::stores;
 use crate::config::{Bootstrap, Keys};
 use crate::pool::KeyId;
 use crate::secrets::{Content, EnvFile, Fetched, MissingSecret, read_protected};
@@ -22,10 +24,15 @@ pub(super) struct Seen {
 }
 
 /// Looks at everything.
-pub(super) fn look(built: &Bootstrap, keys: &Keys) -> Seen {
-    let fetch = |(id, reference)| (KeyId::clone(id), built.stores.find(reference));
-    let secrets = keys.secrets.iter().map(fetch).collect();
-    Seen { secrets, unread: unread_files(built), answers: BTreeMap::new() }
+pub(super) fn look(
+    built: &Bootstrap,
+    keys: &Keys,
+    screen: Option<&mut dyn Write>,
+) -> io::Result<Seen> {
+    let remote = stores::ask(built, keys, screen)?;
+    let find = |(id, reference)| (KeyId::clone(id), built.stores.find(reference, &remote));
+    let secrets = keys.secrets.iter().map(find).collect();
+    Ok(Seen { secrets, unread: unread_files(built), answers: BTreeMap::new() })
 }
 
 fn unread_files(built: &Bootstrap) -> Vec<EnvFile> {

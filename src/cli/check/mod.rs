@@ -7,8 +7,10 @@ mod advice;
 mod look;
 mod models;
 mod online;
+mod progress;
 mod report;
 mod screen;
+mod stores;
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -52,7 +54,7 @@ pub fn check(
     args: CheckArgs,
     flags: &Flags,
     process: &Process,
-    progress: Option<&mut dyn Write>,
+    mut progress: Option<&mut dyn Write>,
 ) -> io::Result<Report> {
     let built = match bootstrap(flags, process) {
         Ok(built) => built,
@@ -62,7 +64,7 @@ pub fn check(
         Ok(keys) => keys,
         Err(problems) => return Ok(Report::of_no_keys(&built, &problems)),
     };
-    let mut seen = look::look(&built, &keys);
+    let mut seen = look::look(&built, &keys, progress.as_mut().map(|screen| &mut **screen as _))?;
     if args.online {
         seen.answers = online::ask(&built, &keys, &seen, progress)?;
     }

@@ -3,20 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::look::Seen;
+use super::progress::Progress;
 use crate::config::{Bootstrap, Keys};
 use crate::health::ProbeClient;
 use crate::pool::{KeyId, KeySettings, ProbeVerdict};
 use crate::secrets::Secret;
-
-/// How long there is silence before progress is shown, and how often it is shown.
-const SILENCE: Duration = Duration::from_secs(2);
-const BEAT: Duration = Duration::from_millis(250);
 
 /// What the provider of a key says about it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -79,15 +75,15 @@ async fn ask_all(
     built: &Bootstrap,
     keys: &Keys,
     questions: &Questions<'_>,
-    mut progress: Option<&mut dyn Write>,
+    screen: Option<&mut dyn Write>,
 ) -> io::Result<BTreeMap<KeyId, Answer>> {
+    let mut progress = Progress::new(screen, "asking the providers");
     let probing = built.settings.probing(keys.health_check_interval);
     let client = Arc::new(ProbeClient::new(probing.settings));
     let mut answers = BTreeMap::new();
     let mut waiting = questions.iter();
     let mut under_way: JoinSet<(Vec<KeyId>, Answer)> = JoinSet::new();
-    let (mut done, mut silence) = (0, Duration::ZERO);
-    let mut beat = tokio::time::interval(BEAT);
+    let mut done = 0;
     loop {
         while under_way.len() < probing.settings.concurrency
             && let Some(((provider, _), (secret, keys))) = waiting.next()
@@ -112,20 +108,9 @@ async fn ask_all(
                 }
                 None => break,
             },
-            _ = beat.tick() => {
-                silence += BEAT;
-                if silence > SILENCE && let Some(screen) = &mut progress {
-                    write!(screen, "\rasking the providers: {done} of {}", questions.len())?;
-                    screen.flush()?;
-                }
-            }
+            () = progress.beat() => progress.show(done, questions.len())?,
         }
     }
-    if silence > SILENCE
-        && let Some(screen) = progress
-    {
-        // Back to the beginning of the line, and nothing more on it.
-        write!(screen, "\r\x1b[K")?;
-    }
+    progress.end()?;
     Ok(answers)
 }

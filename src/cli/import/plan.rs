@@ -99,10 +99,8 @@ impl Shape {
 
 /// The variable that the store `env` looks up for a key.
 fn variable(provider: &str, id: &KeyId) -> String {
-    match SecretRef::new(&Store::Env, provider, id.as_str(), None) {
-        SecretRef::Variables(names) => names.into_iter().next().unwrap_or_default(),
-        SecretRef::File(_) | SecretRef::Line { .. } => String::new(),
-    }
+    let reference = SecretRef::new(&Store::Env, provider, id.as_str(), None);
+    reference.variables().first().cloned().unwrap_or_default()
 }
 
 /// A line that sets `name` to `value`, if there is one that is read as just that.

@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::plan::Plan;
 use crate::cli::replaced_file::replace;
+use crate::clock::Clock;
 use crate::config::{
     Bootstrap, KeysSource, Position, Problem, Problems, USUAL_FILES, plain_lines, with_entries,
 };
 use crate::pool::KeyId;
-use crate::secrets::{Content, EnvFile, Process, Secret, Store, read_protected};
+use crate::secrets::{Content, EnvFile, Process, RemoteSecrets, Secret, Store, read_protected};
 
 /// The flat file.
 #[derive(Debug)]
@@ -104,9 +105,10 @@ impl Target {
                 return Err(Problems::from(Problem::error(message).in_file(path)).into());
             }
             target.ids = keys.secrets.keys().map(ToString::to_string).collect();
-            target
-                .secrets
-                .extend(keys.secrets.values().filter_map(|reference| stores.fetch(reference).ok()));
+            // Those of other machines are not known here.
+            let remote = RemoteSecrets::new(Clock::System);
+            let found = |reference| Some(stores.find(reference, &remote).ok()?.secret);
+            target.secrets.extend(keys.secrets.values().filter_map(found));
             target.keys_text = Some(fs::read_to_string(&target.keys).map_err(|error| {
                 Failure::Write { path: target.keys.display().to_string(), kind: error.kind() }
             })?);

@@ -1,14 +1,12 @@
 //! One entry of keys.json.
 
 use std::num::NonZeroU64;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::ReadKey;
 use super::json::{Kind, Node};
 use super::object::{Object, Reading};
 use crate::config::BUILT_IN_PROVIDERS;
-use crate::config::bootstrap;
 use crate::config::problem::Problem;
 use crate::config::settings::Settings;
 use crate::config::text::nearest;
@@ -41,6 +39,8 @@ const FIELDS: [&str; 18] = [
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: ReadKey,
+    /// What its secret was called, before a store's rules for names.
+    pub(super) secret_name: String,
     /// The limits before this daemon's share was taken.
     pub(super) written: Limits,
     /// Whether the weight is its own.
@@ -64,7 +64,7 @@ pub(super) fn read(
     let provider = provider(&mut from, settings);
     let written = limits(&mut from);
     let weight = from.whole("weight");
-    let secret = secret(&mut from, settings, &provider, id.as_ref());
+    let (secret, secret_name) = secret(&mut from, settings, &provider, id.as_ref());
     for name in ["created_at", "updated_at"] {
         from.text(name, "expected a text such as \"2024-01-01T00:00:00\"", |_| Some(()));
     }
@@ -93,7 +93,7 @@ pub(super) fn read(
     };
     let key = ReadKey { settings, secret };
     let weighted = weight.is_some() || written.rpm.is_some();
-    Some(Entry { key, written, weighted, offset: node.offset, id_offset })
+    Some(Entry { key, secret_name, written, weighted, offset: node.offset, id_offset })
 }
 
 fn id(from: &mut Object<'_, '_>) -> Option<KeyId> {
@@ -162,32 +162,27 @@ fn models(from: &mut Object<'_, '_>) -> Vec<Arc<str>> {
     models
 }
 
+/// What is looked up, and the name that was given for it.
 fn secret(
     from: &mut Object<'_, '_>,
     settings: &Settings,
     provider: &str,
     id: Option<&KeyId>,
-) -> SecretRef {
-    let name = from.one_of("secret_store", &StoreName::NAMES, |name| name);
-    let store = name.and_then(StoreName::parse).map(|name| {
-        bootstrap::store(name, settings.secrets.dir.as_ref()).unwrap_or_else(|message| {
+) -> (SecretRef, String) {
+    let name = from.one_of("secret_store", &StoreName::ALL, StoreName::name);
+    let store = name.map(|name| {
+        settings.secrets.places.store(name).unwrap_or_else(|message| {
             from.error("secret_store", message);
             Store::Env
         })
     });
     let store = store.as_ref().unwrap_or(&settings.secrets.store);
-    let (expected, is_file) = match store {
-        Store::Env => ("expected the name of a secret without spaces", false),
-        Store::File { .. } => ("expected the name of a file, without a directory", true),
-    };
-    let fits = |text: &str| {
-        let name = is_name(text) && !text.contains([' ', '=']);
-        name && !(is_file && Path::new(text).file_name() != Some(text.as_ref()))
-    };
+    let fits = |text: &str| is_name(text) && store.takes(text);
     let secret_name =
-        from.text("secret_name", expected, |text| fits(text).then(|| text.to_owned()));
+        from.text("secret_name", store.expects(), |text| fits(text).then(|| text.to_owned()));
     let id = id.map_or("", KeyId::as_str);
-    SecretRef::new(store, provider, id, secret_name.as_deref())
+    let secret = SecretRef::new(store, provider, id, secret_name.as_deref());
+    (secret, secret_name.unwrap_or_else(|| id.to_owned()))
 }
 
 /// A name that people chose: some text, and nothing that would upset a log or a terminal.

@@ -35,7 +35,7 @@ pub(super) fn read(
     let nothing = || ReadFile::of(Vec::new(), Strategy::default());
     let bytes = |content, problems: &mut Vec<Problem>| match read_protected(path, content, process)
     {
-        Ok(Protected { bytes, warnings }) => {
+        Ok(Protected { bytes, warnings, .. }) => {
             let warning = |warning: &dyn std::fmt::Display| {
                 Problem::warning(warning.to_string()).in_file(path)
             };
@@ -130,6 +130,7 @@ fn read_json(reading: &mut Reading<'_>, settings: &Settings) -> ReadFile {
     weigh(&mut entries);
     let entries = unique(from.reading(), entries);
     same_limits(from.reading(), &entries);
+    distinct_secrets(from.reading(), &entries);
     file.fallback_order = fallback_order(&mut from, order, &entries);
     file.keys = entries.into_iter().map(|entry| entry.key).collect::<Vec<ReadKey>>();
     file
@@ -176,6 +177,23 @@ fn same_limits(reading: &mut Reading<'_>, entries: &[Entry]) {
             ));
             let problem = problem.of_key(Some(key.id.as_str())).about("quota_group");
             reading.note(entry.offset, problem);
+        }
+    }
+}
+
+/// Keys whose different names would be bent to one name of a secret would share it by accident.
+fn distinct_secrets(reading: &mut Reading<'_>, entries: &[Entry]) {
+    let mut first: BTreeMap<_, &Entry> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.key.secret.remote().is_some()) {
+        let key = &entry.key.settings;
+        let other = *first.entry(&key.credential).or_insert(entry);
+        if other.secret_name != entry.secret_name {
+            let problem = Problem::error(format!(
+                "its secret would be {}, as that of key {} is; give both a secret_name",
+                entry.key.secret.looked_up(),
+                other.key.settings.id
+            ));
+            reading.note(entry.offset, problem.of_key(Some(key.id.as_str())).about("secret_name"));
         }
     }
 }

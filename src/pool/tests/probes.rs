@@ -211,7 +211,7 @@ fn a_probe_that_began_before_a_death_does_not_undo_it() {
 fn keys_without_a_secret_out_of_service_or_of_other_providers_are_not_probed() {
     let keys = [key("a"), key("b").inactive(), key("c").provider("mine"), key("d")];
     let mut game = Game::of(keys);
-    game.pool.set_secret(&id("a"), Some("SECRET is not set"), game.now);
+    game.pool.set_secret(&id("a"), Some(NoSecret::Missing("SECRET is not set".into())), game.now);
     let mut round = || game.pool.probe_round(MINUTE, |provider| provider == "gemini", game.now);
     assert_eq!(round().due, []);
     game.pass(MINUTE);

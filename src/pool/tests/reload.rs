@@ -127,6 +127,6 @@ fn a_key_whose_secret_has_changed_is_alive_with_every_key_of_the_same_secret() {
     game.changes();
     assert!(game.pool.secret_changed(&id("b"), game.now));
     assert_eq!([game.state("a"), game.state("b"), game.state("c")], ["ready", "ready", "dead"]);
-    assert_eq!(game.changes(), ["revived", "revived"]);
+    assert_eq!(game.changes(), ["secret_changed", "revived", "revived"]);
     assert!(!game.pool.secret_changed(&id("none"), game.now));
 }

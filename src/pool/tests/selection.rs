@@ -153,7 +153,8 @@ fn names_the_models_on_offer_when_nobody_offers_the_one_asked_for() {
 #[test]
 fn says_of_each_key_why_it_is_of_no_use() {
     let mut game = Game::of([key("off").inactive(), key("blank"), key("bad"), key("not_me")]);
-    game.pool.set_secret(&id("blank"), Some("GEMINI_KEY_blank is not set"), game.now);
+    let missing = NoSecret::Missing("GEMINI_KEY_blank is not set".into());
+    game.pool.set_secret(&id("blank"), Some(missing), game.now);
     let mut only_bad = any();
     only_bad.exclude = vec![id("not_me")];
     let lease = game.lease(only_bad.clone());

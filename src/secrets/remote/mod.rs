@@ -54,6 +54,28 @@ pub struct RemoteRef {
     pub name: Arc<str>,
 }
 
+impl RemoteRef {
+    /// The secret that `store` has as `name` after `prefix`. A name that Azure would refuse is
+    /// bent to one that it takes; an ARN stands for itself.
+    pub fn new(store: RemoteStore, prefix: &str, name: &str) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name = match store {
+            RemoteStore::Aws if name.starts_with("arn:") => name.to_owned(),
+            RemoteStore::Vault | RemoteStore::Aws => format!("{prefix}{name}"),
+            RemoteStore::Azure => name.chars().map(plain).collect(),
+        };
+        Self { store, name: name.into() }
+    }
+
+    /// A text that is the same for every name of one secret: Azure does not mind upper case.
+    pub fn identity(&self) -> String {
+        match self.store {
+            RemoteStore::Vault | RemoteStore::Aws => self.to_string(),
+            RemoteStore::Azure => self.to_string().to_ascii_lowercase(),
+        }
+    }
+}
+
 impl fmt::Display for RemoteRef {
     /// `vault:secret/keypool/flash_01`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +95,8 @@ pub struct Version {
 /// All remote stores, with what one environment says of them.
 #[derive(Debug)]
 pub struct RemoteStores {
+    /// What they were made of.
+    variables: Vec<(String, Secret)>,
     vault: Vault,
     aws: Aws,
     azure: Azure,
@@ -82,10 +106,20 @@ impl RemoteStores {
     /// The stores as `environment` describes them. Nothing is connected to.
     pub fn new(environment: &Environment) -> Self {
         Self {
+            variables: variables(environment),
             vault: Vault::new(environment),
             aws: Aws::new(environment),
             azure: Azure::new(environment),
         }
+    }
+
+    /// Whether `environment` would make the same of them.
+    pub fn fit(&self, environment: &Environment) -> bool {
+        let same = |((name, value), (other, their)): (&(String, Secret), &(String, Secret))| {
+            name == other && value.same_as(their)
+        };
+        let others = variables(environment);
+        self.variables.len() == others.len() && self.variables.iter().zip(&others).all(same)
     }
 
     /// Asks for a secret. It ends within the time that the store's client allows.
@@ -95,5 +129,43 @@ impl RemoteStores {
             RemoteStore::Aws => self.aws.fetch(&reference.name).await,
             RemoteStore::Azure => self.azure.fetch(&reference.name).await,
         }
+    }
+}
+
+/// The variables that stores and their SDKs read.
+fn variables(environment: &Environment) -> Vec<(String, Secret)> {
+    const PREFIXES: [&str; 5] = ["VAULT_", "AWS_", "AZURE_", "IDENTITY_", "IMDS_"];
+    let ours = |name: &&str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let files = environment.names_in_files().map(|(name, _)| name);
+    let mut names: Vec<&str> = environment.names_in_process().chain(files).filter(ours).collect();
+    names.sort_unstable();
+    names.dedup();
+    let value = |name: &str| Some((name.to_owned(), environment.lookup(name)?.value.clone()));
+    names.into_iter().filter_map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::Process;
+
+    #[test]
+    fn a_name_is_whole() {
+        let name = |store, prefix, name| RemoteRef::new(store, prefix, name).name.to_string();
+        assert_eq!(name(RemoteStore::Vault, "secret/keypool/", "a_1"), "secret/keypool/a_1");
+        assert_eq!(name(RemoteStore::Aws, "keypool/", "a_1"), "keypool/a_1");
+        assert_eq!(name(RemoteStore::Aws, "keypool/", "arn:aws:x"), "arn:aws:x");
+        assert_eq!(name(RemoteStore::Azure, "", "Flash_01.eu"), "Flash-01-eu");
+    }
+
+    #[test]
+    fn only_their_own_variables_make_other_stores() {
+        let environment = |value: &str, other: &str| {
+            let variables = [("VAULT_TOKEN".into(), value.into()), ("HOME".into(), other.into())];
+            Environment::new(&Process::new(variables))
+        };
+        let stores = RemoteStores::new(&environment("fake-token-1", "a"));
+        assert!(stores.fit(&environment("fake-token-1", "b")));
+        assert!(!stores.fit(&environment("fake-token-2", "a")));
     }
 }
