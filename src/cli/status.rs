@@ -31,7 +31,7 @@ pub async fn status(
 }
 
 /// The members that have a place of their own on the screen.
-const SHOWN: [&str; 13] = [
+const SHOWN: [&str; 14] = [
     "ready",
     "rotation",
     "strategy",
@@ -41,6 +41,7 @@ const SHOWN: [&str; 13] = [
     "waiting",
     "configuration",
     "providers",
+    "secret_stores",
     "state_file",
     "version",
     "pid",
@@ -62,6 +63,7 @@ fn text(status: &Value, now: WallTime) -> String {
         rows.extend(items(&configuration[list]).iter().map(|item| row(title, words(item))));
     }
     rows.extend(broken_providers(&status["providers"], now));
+    rows.extend(secret_stores(&status["secret_stores"], now));
     rows.push(row("state", state(&status["state_file"])));
     rows.push(row("daemon", daemon(status)));
     // The start is the uptime again.
@@ -150,6 +152,25 @@ fn broken_providers(providers: &Value, now: WallTime) -> Vec<(String, String)> {
         row("provider", format!("{name} fails for several keys alike; next trial {until}"))
     };
     broken.map(told).collect()
+}
+
+/// How the stores on other machines are.
+fn secret_stores(stores: &Value, now: WallTime) -> Vec<(String, String)> {
+    let told = |(name, store): (&String, &Value)| {
+        let (secrets, serving) = (words(&store["secrets"]), words(&store["serving"]));
+        let serve = format!("{serving} of {secrets} serve");
+        row(
+            "secrets",
+            match store["error"].as_str() {
+                None => format!("{name}: {serve}"),
+                Some(error) => {
+                    let since = time(&store["away_since"], now);
+                    format!("{name} IS AWAY since {since}: {error}; {serve}, as last fetched")
+                }
+            },
+        )
+    };
+    stores.as_object().into_iter().flatten().map(told).collect()
 }
 
 /// Where the state is kept, and whether it can be written.

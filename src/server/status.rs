@@ -10,6 +10,7 @@ use super::answer::{Body, json};
 use super::service::{Configured, Service};
 use crate::clock::rfc3339;
 use crate::pool::{KeyState, Now, Pool};
+use crate::secrets::StoreState;
 use crate::watch::Mode;
 
 #[derive(Serialize)]
@@ -23,6 +24,7 @@ struct Status {
     waiting: usize,
     providers: BTreeMap<String, Provider>,
     configuration: Loaded,
+    secret_stores: BTreeMap<&'static str, SecretStore>,
     shared_quota: Part,
     state_file: State,
     version: &'static str,
@@ -61,6 +63,16 @@ struct Loaded {
     errors: Vec<String>,
     warnings: Vec<String>,
     needs_restart: Vec<&'static str>,
+}
+
+/// A store of secrets on other machines.
+#[derive(Serialize)]
+struct SecretStore {
+    secrets: usize,
+    serving: usize,
+    stale: usize,
+    away_since: Option<String>,
+    error: Option<String>,
 }
 
 /// A part of the daemon that is off.
@@ -104,6 +116,7 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         waiting: glance.waiting,
         providers: glance.providers,
         configuration: loaded(&configured, *service.watched.borrow()),
+        secret_stores: secret_stores(service),
         shared_quota: Part { on: false },
         state_file: state(service),
         version: env!("CARGO_PKG_VERSION"),
@@ -111,6 +124,17 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         started_at: rfc3339(service.started.wall),
         uptime_seconds: up.as_secs(),
     })
+}
+
+fn secret_stores(service: &Service) -> BTreeMap<&'static str, SecretStore> {
+    let now = service.clock.now();
+    let stores = service.remote_secrets.stores().into_iter().map(|(store, state)| {
+        let StoreState { secrets, serving, stale, away_since, failure } = state;
+        let away_since = away_since.map(|since| rfc3339(now.wall_at(since)));
+        let error = failure.map(|failure| failure.to_string());
+        (store.name(), SecretStore { secrets, serving, stale, away_since, error })
+    });
+    stores.collect()
 }
 
 fn state(service: &Service) -> State {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::online::Answer;
 use super::stores;
+use crate::clock::Clock;
 use crate::config::{Bootstrap, Keys};
-use crate::pool::KeyId;
+use crate::pool::{KeyId, WallTime};
 use crate::secrets::{Content, EnvFile, Fetched, MissingSecret, read_protected};
 
 /// What was seen.
@@ -19,6 +20,8 @@ pub(super) struct Seen {
     pub(super) secrets: BTreeMap<KeyId, Result<Fetched, MissingSecret>>,
     /// Files that look like `.env` files and that nobody reads.
     pub(super) unread: Vec<EnvFile>,
+    /// When it was looked at.
+    pub(super) at: WallTime,
     /// What the providers say about the keys, as far as they were asked.
     pub(super) answers: BTreeMap<KeyId, Answer>,
 }
@@ -32,7 +35,8 @@ pub(super) fn look(
     let remote = stores::ask(built, keys, screen)?;
     let find = |(id, reference)| (KeyId::clone(id), built.stores.find(reference, &remote));
     let secrets = keys.secrets.iter().map(find).collect();
-    Ok(Seen { secrets, unread: unread_files(built), answers: BTreeMap::new() })
+    let at = Clock::System.now().wall;
+    Ok(Seen { secrets, unread: unread_files(built), at, answers: BTreeMap::new() })
 }
 
 fn unread_files(built: &Bootstrap) -> Vec<EnvFile> {

@@ -10,6 +10,7 @@ use super::look::Seen;
 use super::online::Answer;
 use crate::config::{Bootstrap, Keys, Problem, Problems, Severity};
 use crate::pool::KeySettings;
+use crate::secrets::SecretRef;
 
 /// What a check concludes.
 #[derive(Clone, Debug, Serialize)]
@@ -103,6 +104,10 @@ pub struct KeyRow {
     pub found: bool,
     /// Where the secret was found, or exactly what was looked up and why it cannot serve.
     pub secret: String,
+    /// The store it is in.
+    pub store: &'static str,
+    /// How long ago the secret was written there, in seconds, if the store tells.
+    pub age_seconds: Option<u64>,
     /// What its provider says about it, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<Answer>,
@@ -207,7 +212,8 @@ impl Report {
 
     /// Concludes from a configuration that serves.
     pub(super) fn of(built: &Bootstrap, keys: &Keys, seen: &Seen) -> Self {
-        let rows: Vec<KeyRow> = keys.pool.keys.iter().map(|key| key_row(key, seen)).collect();
+        let row = |key: &KeySettings| key_row(key, keys.secrets.get(&key.id), seen);
+        let rows: Vec<KeyRow> = keys.pool.keys.iter().map(row).collect();
         let verdict = Verdict::Serves {
             rotation: keys.rotation.on,
             why: keys.rotation.why.clone(),
@@ -236,7 +242,11 @@ impl Report {
     }
 }
 
-fn key_row(key: &KeySettings, seen: &Seen) -> KeyRow {
+fn key_row(key: &KeySettings, reference: Option<&SecretRef>, seen: &Seen) -> KeyRow {
+    let changed_at = match seen.secrets.get(&key.id) {
+        Some(Ok(fetched)) => fetched.changed_at,
+        Some(Err(_)) | None => None,
+    };
     let (found, secret) = match seen.secrets.get(&key.id) {
         Some(Ok(fetched)) => (true, fetched.place.to_string()),
         Some(Err(missing)) => (false, missing.to_string()),
@@ -251,6 +261,8 @@ fn key_row(key: &KeySettings, seen: &Seen) -> KeyRow {
         active: key.active,
         found,
         secret,
+        store: reference.map(SecretRef::store).unwrap_or_default(),
+        age_seconds: changed_at.map(|at| seen.at.since(at).as_secs()),
         online: seen.answers.get(&key.id).cloned(),
     }
 }

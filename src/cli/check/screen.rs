@@ -1,11 +1,13 @@
 //! The report as text.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::online::Answer;
 use super::report::{KeyRow, ModelRow, Report, Sources, Urgency, Verdict};
 use crate::cli::table::Table;
 use crate::config::USUAL_FILES;
+use crate::telemetry::span;
 
 /// Writes the report for people.
 pub(super) fn show(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -82,7 +84,9 @@ fn section(out: &mut dyn Write, title: &str, table: &Table) -> io::Result<()> {
 }
 
 fn keys(rows: &[KeyRow]) -> Table {
-    let mut table = Table::new(["KEY", "PROVIDER", "MODEL", "RPM", "PRIORITY", "SECRET", "ONLINE"]);
+    let titles =
+        ["KEY", "PROVIDER", "MODEL", "RPM", "PRIORITY", "STORE", "SECRET", "AGE", "ONLINE"];
+    let mut table = Table::new(titles);
     for row in rows {
         let models = if row.models.is_empty() { "any".to_owned() } else { row.models.join(", ") };
         let number =
@@ -96,7 +100,9 @@ fn keys(rows: &[KeyRow]) -> Table {
             models,
             number(row.rpm),
             number(row.priority),
+            row.store.to_owned(),
             secret,
+            row.age_seconds.map(|age| span(Duration::from_secs(age))).unwrap_or_default(),
             row.online.as_ref().map(Answer::words).unwrap_or_default(),
         ]);
     }

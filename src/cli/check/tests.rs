@@ -106,10 +106,10 @@ fn a_sound_configuration_has_nothing_to_mend() {
         screen,
         "Rotation is on: there is a keys file, HERE/keys.json. 2 of 2 keys can serve.\n\n\
          Keys\n\
-         \x20 KEY       PROVIDER  MODEL             RPM  PRIORITY  SECRET\n\
-         \x20 flash_01  gemini    gemini-2.0-flash  15   -         found: GEMINI_KEY_flash_01 \
+         \x20 KEY       PROVIDER  MODEL             RPM  PRIORITY  STORE  SECRET\n\
+         \x20 flash_01  gemini    gemini-2.0-flash  15   -         env    found: GEMINI_KEY_flash_01 \
          (HERE/a.env:1)\n\
-         \x20 flash_02  gemini    gemini-2.0-flash  15   -         found: GEMINI_KEY_flash_02 \
+         \x20 flash_02  gemini    gemini-2.0-flash  15   -         env    found: GEMINI_KEY_flash_02 \
          (HERE/a.env:2)\n\n\
          Models\n\
          \x20 MODEL             PROVIDER  KEYS    REQUESTS A MINUTE\n\

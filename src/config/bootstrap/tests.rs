@@ -192,10 +192,10 @@ fn what_is_switched_on_and_not_there_yet_is_one_warning_each() {
     let built = valid(
         "metrics_addr = \"127.0.0.1:1\"\n\
          [shared]\nredis_url = \"redis://canary@x/\"\n\
-         [server]\nallow_uids = [5]\nadmin_group = \"wheel\"\n[secrets]\nrefresh = \"1m\"\n",
+         [server]\nallow_uids = [5]\nadmin_group = \"wheel\"\n",
     );
     let told = shown(&built.warnings);
-    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(told.len(), 4, "{told:?}");
     assert!(told.iter().all(|line| line.ends_with("not in this version yet and has no effect")));
     assert!(!format!("{built:?}").contains("canary"));
 }
@@ -263,9 +263,11 @@ fn half_a_probe_is_worth_a_word() {
 }
 
 #[test]
-fn a_store_of_another_version_is_an_error() {
-    let expected = "2:9: secrets.store: the store vault is not in this version; use env or file";
-    assert_eq!(errors("[secrets]\nstore = \"vault\"\n"), [expected]);
+fn every_store_can_be_the_usual_one_and_the_store_file_needs_its_directory() {
+    for store in ["env", "credentials", "vault", "aws", "azure"] {
+        let built = valid(&format!("[secrets]\nstore = \"{store}\"\n"));
+        assert_eq!(built.warnings, [], "{store}");
+    }
     let told = errors("[secrets]\nstore = \"file\"\n");
     assert_eq!(told, ["2:9: secrets.store: the store file needs dir under [secrets]"]);
 }
@@ -302,6 +304,8 @@ fn the_configuration_of_a_fresh_clone_is_valid_and_every_secret_is_found() {
     let rpm: u64 = keys.pool.keys.iter().map(|key| key.limits.rpm.unwrap().get()).sum();
     assert_eq!((keys.pool.keys.len(), rpm), (8, 345));
     for reference in keys.secrets.values() {
-        assert!(built.stores.fetch(reference).unwrap().expose().starts_with("fake-secret-"));
+        let remote = crate::secrets::RemoteSecrets::new(crate::clock::Clock::System);
+        let found = built.stores.find(reference, &remote).unwrap();
+        assert!(found.secret.expose().starts_with("fake-secret-"));
     }
 }

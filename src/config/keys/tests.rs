@@ -304,11 +304,24 @@ fn a_provider_that_is_nearly_known_is_a_warning() {
 }
 
 #[test]
-fn a_secret_store_of_another_version_is_an_error() {
-    let told = field_errors(r#""secret_store": "vault""#);
-    assert_eq!(told, ["secret_store: the store vault is not in this version; use env or file"]);
+fn a_secret_store_that_is_nearly_right_is_told() {
     let told = field_errors(r#""secret_store": "valt""#);
     assert!(told[0].ends_with("did you mean vault?"), "{told:?}");
+}
+
+#[test]
+fn two_keys_that_meet_in_one_name_of_azure_are_an_error_unless_they_say_so() {
+    let keys = |more: &str| {
+        let text = format!(
+            r#"{{"keys": [{{"key_id": "a_1", "secret_store": "azure"{more}}},
+                 {{"key_id": "A.1", "secret_store": "azure"{more}}}]}}"#
+        );
+        Given { bytes: text.as_bytes(), ..Given::default() }.load()
+    };
+    let told = keys("").unwrap_err();
+    let expected = "its secret would be azure:A-1, as that of key a_1 is; give both a secret_name";
+    assert!(told.len() == 1 && told[0].contains(expected), "{told:?}");
+    keys(r#", "secret_name": "team""#).unwrap();
 }
 
 #[test]

@@ -295,3 +295,6 @@ impl Entry {
         self.begun.is_none() && self.due() <= now
     }
 }
+
+#[cfg(test)]
+mod tests;
