@@ -76,7 +76,9 @@ impl ProbeClient {
         let status = response.status().as_u16();
         let answer =
             ProviderAnswer { status, headers: &headers, body: &String::from_utf8_lossy(&body) };
-        Ok(request.probe.verdict(request.provider, &answer))
+        let verdict = request.probe.verdict(request.provider, &answer);
+        // A provider may call a key by its secret.
+        Ok(verdict.reworded(|said| secret.scrub(said).into()))
     }
 
     fn client(&self) -> Result<Client, NoAnswer> {
@@ -254,6 +256,16 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let verdict = ask(&format!("http://provider.example:{port}"), true).await;
         assert_eq!(verdict, not_reached("no connection"));
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_repeats_the_key_is_not_repeated() {
+        let body = r#"{"error":{"code":403,"status":"fake-secret-flash-01"}}"#;
+        let answer =
+            format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (port, _) = serve_one(answer.leak());
+        let verdict = ask(&format!("http://provider.example:{port}"), true).await;
+        assert_eq!(verdict, ProbeVerdict::Unknown("403 [REDACTED] 403".into()));
     }
 
     #[test]

@@ -42,6 +42,17 @@ impl ProbeVerdict {
         }
     }
 
+    /// The same with what was said put in other words.
+    #[must_use]
+    pub fn reworded(self, words: impl FnOnce(&str) -> Arc<str>) -> Self {
+        match self {
+            Self::Accepted => Self::Accepted,
+            Self::Rejected(said) => Self::Rejected(words(&said)),
+            Self::Unknown(said) => Self::Unknown(words(&said)),
+            Self::NotReached(why) => Self::NotReached(words(&why)),
+        }
+    }
+
     /// What the provider said, or what went wrong.
     pub fn detail(&self) -> Option<&str> {
         match self {

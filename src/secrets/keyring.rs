@@ -1,5 +1,6 @@
 //! The secrets that are in use, by key.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
@@ -38,6 +39,17 @@ impl Keyring {
     /// Puts the secret of `key` in use.
     pub fn insert(&self, key: KeyId, secret: Secret) {
         self.write().used.insert(key, secret);
+    }
+
+    /// `text`, with every secret that is known here taken out.
+    pub fn scrub(&self, text: String) -> String {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let known = [&secrets.used, &secrets.gone, &secrets.long_gone];
+        let known = known.into_iter().flat_map(HashMap::values);
+        known.fold(text, |text, secret| match secret.scrub(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(scrubbed) => scrubbed,
+        })
     }
 
     /// Keeps the secrets of `keys` alone; the others have gone.

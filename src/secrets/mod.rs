@@ -12,6 +12,7 @@ mod protected_file;
 mod reference;
 mod refresh;
 mod remote;
+mod seal;
 mod secret;
 mod store;
 mod store_name;
@@ -24,6 +25,7 @@ pub use protected_file::{Content, FileRefusal, FileWarning, Protected, read_prot
 pub use reference::SecretRef;
 pub use refresh::{RefreshRules, RemoteSecrets, StoreState};
 pub use remote::{Failure, FailureClass, RemoteRef, RemoteStore, RemoteStores, Version};
+pub use seal::seal_memory;
 pub use secret::{Secret, Unusable};
 pub use store::{Fetched, MissingSecret, Place, Stores, Why};
 pub use store_name::{Store, StoreName, StorePlaces};

@@ -1,5 +1,6 @@
 //! The type of a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,6 +44,16 @@ impl Secret {
         let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
         let differences = ours.iter().zip(theirs).fold(0, |sum, (a, b)| sum | (a ^ b));
         ours.len() == theirs.len() && differences == 0
+    }
+
+    /// `text`, with what is this secret in it taken out.
+    pub fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let secret = self.expose();
+        if !secret.is_empty() && text.contains(secret) {
+            text.replace(secret, "[REDACTED]").into()
+        } else {
+            text.into()
+        }
     }
 
     /// Whether the text can be the value of an HTTP header, as every provider wants it.
@@ -89,6 +100,14 @@ mod tests {
         let same = |a, b| Secret::new(a).same_as(&Secret::new(b));
         assert!(same("fake-secret-a", "fake-secret-a"));
         assert!(!same("fake-secret-a", "fake-secret-b") && !same("fake", "fake-secret-a"));
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_a_secret() {
+        let secret = Secret::new("fake-secret-flash-01");
+        assert_eq!(secret.scrub("403 fake-secret-flash-01 X"), "403 [REDACTED] X");
+        assert_eq!(secret.scrub("403 CONSUMER_SUSPENDED"), "403 CONSUMER_SUSPENDED");
+        assert_eq!(Secret::new("").scrub("403"), "403");
     }
 
     #[test]

@@ -133,7 +133,9 @@ impl Said {
             }
         };
         let tokens_used = self.tokens_used.or(counted.map(|counted| counted.min(MOST_TOKENS)));
-        Ok(Report { outcome, tokens_used, detail: detail.into() })
+        // A provider may call a key by its secret.
+        let detail = service.keyring.scrub(detail).into();
+        Ok(Report { outcome, tokens_used, detail })
     }
 }
 

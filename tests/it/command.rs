@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -274,4 +275,28 @@ fn no_secret_is_in_the_log_at_any_level() {
     let (log, _) = served.end();
     assert!(log.contains("selected"), "the log is at its loudest: {log}");
     assert!(!start.contains("fake-secret") && !log.contains("fake-secret"), "{start}\n{log}");
+}
+
+#[test]
+fn nobody_but_root_can_read_the_memory_of_the_daemon() {
+    let dir = clone();
+    let binary = dir.path().join("keypool");
+    fs::copy(env!("CARGO_BIN_EXE_keypool"), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    command.arg("serve").current_dir(dir.path()).env_clear();
+    if rustix::process::geteuid().is_root() {
+        let nobody = 65534;
+        let entries = fs::read_dir(dir.path().join("config")).unwrap();
+        for path in entries.map(|entry| entry.unwrap().path()).chain([dir.path().to_owned()]) {
+            std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
+        }
+        command.uid(nobody).gid(nobody);
+    }
+    let served = Served::of(command);
+    let process = Path::new("/proc").join(served.child.id().to_string());
+    let limits = fs::read_to_string(process.join("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["bytes", "0", "0"]);
+    // The kernel gives what may not be dumped to root.
+    assert_eq!(fs::metadata(process.join("environ")).unwrap().uid(), 0);
 }

@@ -15,7 +15,7 @@ fn no_other_answer_holds_a_secret() {
     }
     let lease = daemon.select(&json!({}));
     let echo = json!({"error": {"code": 403, "message": "Consumer 'api_key:fake-secret-pro_01' has been suspended",
-        "status": "PERMISSION_DENIED", "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "status": lease["secret"], "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "CONSUMER_SUSPENDED", "metadata": {"consumer": "fake-secret-pro_01"}}]}});
     let report = json!({"lease_id": lease["lease_id"], "status": 403, "body": echo});
     let answer = daemon.post("/v1/report", &report);
