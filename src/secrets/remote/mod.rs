@@ -12,8 +12,9 @@ mod vault;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Environment, Secret};
-use crate::pool::WallTime;
+use super::{Environment, Process, Secret};
+use crate::clock::Clock;
+use crate::pool::{Instant, WallTime};
 
 use aws::Aws;
 use azure::Azure;
@@ -79,10 +80,11 @@ pub struct RemoteStores {
 }
 
 impl RemoteStores {
-    /// The stores as `environment` describes them. Nothing is connected to.
-    pub fn new(environment: &Environment) -> Self {
+    /// The stores as `environment` describes them; files are read as `process` may. Nothing is
+    /// connected to.
+    pub fn new(environment: &Environment, process: &Process, clock: &Clock) -> Self {
         Self {
-            vault: Vault::new(environment),
+            vault: Vault::new(environment, process, clock),
             aws: Aws::new(environment),
             azure: Azure::new(environment),
         }
@@ -95,5 +97,18 @@ impl RemoteStores {
             RemoteStore::Aws => self.aws.fetch(&reference.name).await,
             RemoteStore::Azure => self.azure.fetch(&reference.name).await,
         }
+    }
+
+    /// When [`RemoteStores::tend`] has something to do; none if nothing is known. Every fetch may
+    /// change it.
+    pub fn due(&self) -> Option<Instant> {
+        self.vault.due()
+    }
+
+    /// Keeps alive what was given to us for a time, such as a token of Vault. Nothing is done
+    /// before it is due, and nothing for a store that was not asked yet. It ends within the time
+    /// that the store's client allows; what fails is due again a little later.
+    pub async fn tend(&self) {
+        self.vault.tend().await;
     }
 }
