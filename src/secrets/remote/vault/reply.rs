@@ -195,7 +195,7 @@ impl Reply {
         }
         match self.errors() {
             Some(errors) if errors.is_empty() => Failure::gone("does not exist"),
-            _ => Failure::gone("does not exist: no KV version 2 is mounted there"),
+            _ => Failure::gone("does not exist: there is no such engine or namespace"),
         }
     }
 
@@ -314,7 +314,7 @@ mod tests {
         };
         gone(r#"{"errors":[]}"#, "does not exist");
         let unmounted = r#"{"errors":["no handler for route \"canary\""]}"#;
-        gone(unmounted, "does not exist: no KV version 2 is mounted there");
+        gone(unmounted, "does not exist: there is no such engine or namespace");
         gone(&with_fields("null"), "is deleted");
         gone(
             &with_fields("null").replace(r#""destroyed":false"#, r#""destroyed":true"#),
