@@ -16,6 +16,7 @@
 //! | [`clock`] | the only reader of time, real or moved by hand; days of time zones, RFC 3339 |
 //! | [`control`] | reload and stop, as messages |
 //! | [`telemetry`] | logging, and the journal: every change of the pool as a log line and an event |
+//! | [`https`] | what the HTTPS clients of the daemon have in common |
 //! | [`secrets`] | the type that keeps secrets out of logs, the places they are read from, and the keyring of those in use |
 //! | [`state`] | what outlives the process: a snapshot of the pool and a log of the facts since |
 //! | [`watch`] | sees that a file of the configuration has changed, by inotify and by looking; asks for a reload |
@@ -53,6 +54,8 @@ pub mod clock;
 pub mod control;
 
 pub mod telemetry;
+
+pub mod https;
 
 pub mod secrets;
 

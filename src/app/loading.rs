@@ -113,7 +113,9 @@ impl Loader {
             .update(|current| configured(current, &outcome, &bootstrap, &keys, service));
         let environment = &bootstrap.stores.environment;
         let kept = loaded.stores.take().filter(|stores| stores.fit(environment));
-        let stores = kept.unwrap_or_else(|| Arc::new(RemoteStores::new(environment)));
+        let stores = kept.unwrap_or_else(|| {
+            Arc::new(RemoteStores::new(environment, &self.process, &service.clock))
+        });
         let wanted: BTreeSet<_> =
             keys.secrets.values().filter_map(SecretRef::remote).cloned().collect();
         self.remote.want(wanted, &stores, bootstrap.settings.secrets.refresh);

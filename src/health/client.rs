@@ -1,16 +1,15 @@
 //! One probe: a GET to the provider, within its time and bounds.
 
-use std::error::Error;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, redirect};
 
 use super::endpoint::Endpoint;
 use super::lookup::{Lookup, NoAddress};
 use super::settings::{ProbeRequest, ProbeSettings};
+use crate::https::{self, Trouble};
 use crate::pool::ProbeVerdict;
 use crate::provider::ProviderAnswer;
 use crate::secrets::Secret;
@@ -20,8 +19,6 @@ const MOST_READ: usize = 64 * 1024;
 
 /// The longest a connection may take to come about, if the probe has more time.
 const CONNECT: Duration = Duration::from_secs(3);
-
-const USER_AGENT: &str = concat!("keypool/", env!("CARGO_PKG_VERSION"));
 
 /// Asks providers about keys. It costs nothing until it is first used.
 #[derive(Debug)]
@@ -42,8 +39,12 @@ enum NoAnswer {
     Headers,
     #[error("no TLS: are there CA certificates (package ca-certificates)?")]
     NoTls,
-    #[error("{}", why(.0))]
-    Failed(reqwest::Error),
+    #[error("the name has no address")]
+    NoAddress,
+    #[error("the name has no public address")]
+    PrivateAddress,
+    #[error("{0}")]
+    Failed(Trouble),
 }
 
 impl ProbeClient {
@@ -70,8 +71,9 @@ impl ProbeClient {
         let endpoint = Endpoint::parse(&request.probe.url(), self.settings.allow_private)?;
         let headers = headers(request, secret).ok_or(NoAnswer::Headers)?;
         let get = self.client()?.get(endpoint.into_url()).headers(headers);
-        let mut response = get.send().await.map_err(NoAnswer::of)?;
-        let body = beginning(&mut response).await.map_err(NoAnswer::of)?;
+        let mut response = get.send().await.map_err(|error| NoAnswer::of(&error))?;
+        let body = https::beginning(&mut response, MOST_READ).await;
+        let body = body.map_err(|error| NoAnswer::of(&error))?;
         let headers: Vec<(String, String)> = response.headers().iter().map(text).collect();
         let status = response.status().as_u16();
         let answer =
@@ -92,13 +94,7 @@ impl ProbeClient {
 }
 
 fn build(settings: ProbeSettings, lookup: Lookup) -> Result<Client, NoAnswer> {
-    // The only one in the program; another part may have been first.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
+    https::client()
         .https_only(!settings.allow_private)
         .dns_resolver(Arc::new(lookup))
         .timeout(settings.timeout)
@@ -124,45 +120,18 @@ fn headers(request: &ProbeRequest, secret: &Secret) -> Option<HeaderMap> {
     Some(headers)
 }
 
-async fn beginning(response: &mut Response) -> reqwest::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await? {
-        let room = MOST_READ - body.len();
-        body.extend_from_slice(&piece[..piece.len().min(room)]);
-        if body.len() == MOST_READ {
-            break;
-        }
-    }
-    Ok(body)
-}
-
 fn text((name, value): (&HeaderName, &HeaderValue)) -> (String, String) {
     (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 impl NoAnswer {
-    fn of(error: reqwest::Error) -> Self {
-        if error.is_timeout() { Self::Timeout } else { Self::Failed(error.without_url()) }
-    }
-}
-
-/// What went wrong, in our own words: those of libraries may quote what they choked on.
-fn why(error: &reqwest::Error) -> &'static str {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref::<NoAddress>() {
-            Some(NoAddress::Unknown) => return "the name has no address",
-            Some(NoAddress::Private) => return "the name has no public address",
-            None => {}
+    fn of(error: &reqwest::Error) -> Self {
+        match https::causes(error).find_map(|cause| cause.downcast_ref::<NoAddress>()) {
+            Some(NoAddress::Unknown) => Self::NoAddress,
+            Some(NoAddress::Private) => Self::PrivateAddress,
+            None => Self::Failed(Trouble::of(error)),
         }
-        if error.is::<rustls::Error>() {
-            return "no trust: the certificate or the TLS of the other side is not accepted";
-        }
-        // What an I/O error holds is not its source, but the source of that is.
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    if error.is_connect() { "no connection" } else { "the connection broke" }
 }
 
 #[cfg(test)]

@@ -25,8 +25,9 @@ pub(super) fn ask(
     if wanted.is_empty() {
         return Ok(remote);
     }
-    let stores = Arc::new(RemoteStores::new(&built.stores.environment));
-    remote.want(wanted, &stores, built.settings.secrets.refresh);
+    let local = &built.stores;
+    let stores = RemoteStores::new(&local.environment, &local.process, &Clock::System);
+    remote.want(wanted, &Arc::new(stores), built.settings.secrets.refresh);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(until_all_tried(&remote, screen))?;
     Ok(remote)

@@ -130,6 +130,7 @@ impl RemoteSecrets {
     /// Fetches until `stopping` is cancelled. What is under way then is given up.
     pub async fn run(self: Arc<Self>, stopping: CancellationToken) -> io::Result<()> {
         let mut under_way = JoinSet::new();
+        let mut tending = JoinSet::new();
         loop {
             let now = self.clock.now().at;
             let (begun, stores, wakes_at) = {
@@ -140,14 +141,23 @@ impl RemoteSecrets {
                 let begun = kept.table.begin(AT_ONCE - under_way.len(), now);
                 (begun, kept.stores.clone(), kept.table.wakes_at())
             };
-            for (reference, stores) in begun.into_iter().zip(std::iter::repeat(stores).flatten()) {
-                under_way.spawn(fetch(stores, reference, now));
+            let tend_at = stores.as_ref().and_then(|stores| stores.due());
+            if let Some(stores) = stores {
+                for reference in begun {
+                    under_way.spawn(fetch(Arc::clone(&stores), reference, now));
+                }
+                if tending.is_empty() && tend_at.is_some_and(|at| at <= now) {
+                    tending.spawn(async move { stores.tend().await });
+                }
             }
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
                 () = self.asked.notified() => {}
                 Some(ended) = under_way.join_next() => self.end(ended.map_err(io::Error::other)?),
+                Some(ended) = tending.join_next() => ended.map_err(io::Error::other)?,
                 () = self.clock.sleep_until(wakes_at), if under_way.len() < AT_ONCE => {}
+                () = self.clock.sleep_until(tend_at.unwrap_or(Instant::NEVER)),
+                    if tending.is_empty() && tend_at.is_some_and(|at| at > now) => {}
             }
         }
     }

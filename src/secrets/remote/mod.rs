@@ -12,8 +12,9 @@ mod vault;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Environment, Secret};
-use crate::pool::WallTime;
+use super::{Environment, Process, Secret};
+use crate::clock::Clock;
+use crate::pool::{Instant, WallTime};
 
 use aws::Aws;
 use azure::Azure;
@@ -103,11 +104,12 @@ pub struct RemoteStores {
 }
 
 impl RemoteStores {
-    /// The stores as `environment` describes them. Nothing is connected to.
-    pub fn new(environment: &Environment) -> Self {
+    /// The stores as `environment` describes them; files are read as `process` may. Nothing is
+    /// connected to.
+    pub fn new(environment: &Environment, process: &Process, clock: &Clock) -> Self {
         Self {
             variables: variables(environment),
-            vault: Vault::new(environment),
+            vault: Vault::new(environment, process, clock),
             aws: Aws::new(environment),
             azure: Azure::new(environment),
         }
@@ -130,6 +132,19 @@ impl RemoteStores {
             RemoteStore::Azure => self.azure.fetch(&reference.name).await,
         }
     }
+
+    /// When [`RemoteStores::tend`] has something to do; none if nothing is known. Every fetch may
+    /// change it.
+    pub fn due(&self) -> Option<Instant> {
+        self.vault.due()
+    }
+
+    /// Keeps alive what was given to us for a time, such as a token of Vault. Nothing is done
+    /// before it is due, and nothing for a store that was not asked yet. It ends within the time
+    /// that the store's client allows; what fails is due again a little later.
+    pub async fn tend(&self) {
+        self.vault.tend().await;
+    }
 }
 
 /// The variables that stores and their SDKs read.
@@ -147,7 +162,6 @@ fn variables(environment: &Environment) -> Vec<(String, Secret)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secrets::Process;
 
     #[test]
     fn a_name_is_whole() {
@@ -164,7 +178,8 @@ mod tests {
             let variables = [("VAULT_TOKEN".into(), value.into()), ("HOME".into(), other.into())];
             Environment::new(&Process::new(variables))
         };
-        let stores = RemoteStores::new(&environment("fake-token-1", "a"));
+        let process = Process::new([]);
+        let stores = RemoteStores::new(&environment("fake-token-1", "a"), &process, &Clock::System);
         assert!(stores.fit(&environment("fake-token-1", "b")));
         assert!(!stores.fit(&environment("fake-token-2", "a")));
     }

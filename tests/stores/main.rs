@@ -1,0 +1,7 @@
+//! The stores against real servers, which `tests/python/install` installs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod vault;
