@@ -16,6 +16,7 @@ mod examples;
 mod leaks;
 mod probes;
 mod reload;
+mod secrets;
 mod state;
 mod surface;
 mod tidy;

@@ -7,10 +7,12 @@ use keypool::clock::Clock;
 
 mod daemon;
 mod fake_provider;
+mod fake_vault;
 mod http;
 
 pub(crate) use daemon::TestDaemon;
 pub(crate) use fake_provider::{FakeProvider, Manner};
+pub(crate) use fake_vault::FakeVault;
 pub(crate) use http::{Answer, exchange, send};
 
 /// Eight keys: three of 15 requests a minute, five of 60.
