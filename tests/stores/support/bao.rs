@@ -43,7 +43,9 @@ impl Bao {
                 "tls_cert_file": chain, "tls_key_file": key}}));
         }
         let config = json!({
-            "storage": {"raft": {"path": dir.path().join("data"), "node_id": "one"}},
+            // With the usual factor it waits seconds for others before it leads itself.
+            "storage": {"raft": {"path": dir.path().join("data"), "node_id": "one",
+                "performance_multiplier": "1"}},
             "listener": listeners,
             "api_addr": format!("http://{address}"),
             "cluster_addr": format!("http://{}", here(free_port())),
