@@ -19,7 +19,7 @@ pub(crate) use canned::{canned, silent};
 pub(crate) use certificates::{Authority, Certified};
 pub(crate) use tap::Tap;
 
-/// The program called `name` among those from PyPI.
+/// The program called `name` among those from `PyPI`.
 pub(crate) fn installed(name: &str) -> PathBuf {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let path = target.parent().unwrap().join("python/bin").join(name);
@@ -38,7 +38,7 @@ pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let now = || Clock::System.now().at;
     let begun = now();
     while !happened() {
-        assert!(now().since(begun) < Duration::from_secs(60), "in vain: {what}");
+        assert!(now().since(begun) < Duration::from_mins(1), "in vain: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -103,12 +103,15 @@ fn respond(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     stream.write_all(answer.as_bytes()).ok();
 }
 
-async fn fetch(store: &Vault) -> Result<String, String> {
+type Asked = Result<String, String>;
+
+async fn fetch(store: &Vault) -> Asked {
     let version = store.fetch(NAME).await;
     version.map(|found| found.secret.expose().to_owned()).map_err(|why| why.to_string())
 }
 
-fn found() -> Result<String, String> {
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what a fetch gives")]
+fn found() -> Asked {
     Ok("fake-secret-flash-01".to_owned())
 }
 
@@ -313,11 +316,12 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn an_answer_without_an_end_is_cut_off() {
-    let endless = FakeVault::serving(|stream, _| {
+    let piece = vec![b' '; 64 * 1024];
+    let endless = FakeVault::serving(move |stream, _| {
         let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
         let mut open = stream.write_all(head).is_ok();
         while open {
-            open = stream.write_all(&[b' '; 64 * 1024]).is_ok();
+            open = stream.write_all(&piece).is_ok();
         }
     });
     let told = fetch(&endless.store(&TOKEN, &ManualClock::default())).await.unwrap_err();
