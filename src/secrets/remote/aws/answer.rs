@@ -74,7 +74,10 @@ pub(super) fn refusal(error: &SdkError<GetSecretValueError, HttpResponse>) -> Re
     match error {
         SdkError::TimeoutError(_) => too_late(),
         SdkError::ResponseError(_) => unavailable(&"the answer makes no sense"),
-        _ => unavailable(&"the request cannot be made"),
+        SdkError::ConstructionFailure(_)
+        | SdkError::DispatchFailure(_)
+        | SdkError::ServiceError(_)
+        | _ => unavailable(&"the request cannot be made"),
     }
     .into()
 }
@@ -179,7 +182,9 @@ fn without_credentials(error: &CredentialsError) -> &'static str {
             "the credentials for AWS cannot be read: is the profile (AWS_PROFILE) there and right?"
         }
         // Where a role is assumed, or a program gives them, that has failed.
-        _ => "the source of the credentials for AWS gave none",
+        CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_) | _ => {
+            "the source of the credentials for AWS gave none"
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Connections {
 
     async fn exchange(self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
         let request = self.request(&request)?;
-        let response = self.client.execute(request).await.map_err(NoAnswer::of)?;
+        let response = self.client.execute(request).await.map_err(|error| NoAnswer::of(&error))?;
         answer(response).await
     }
 
@@ -140,7 +140,7 @@ async fn answer(mut response: Response) -> Result<HttpResponse, NoAnswer> {
     }
     // Of its full size from the start: what grows leaves copies behind.
     let mut body = Zeroizing::new(Vec::with_capacity(length.unwrap_or(MOST_READ)));
-    while let Some(piece) = response.chunk().await.map_err(NoAnswer::of)? {
+    while let Some(piece) = response.chunk().await.map_err(|error| NoAnswer::of(&error))? {
         if piece.len() > body.capacity() - body.len() {
             return Err(NoAnswer::TooLong);
         }
@@ -176,11 +176,11 @@ impl HttpConnector for Connections {
 
 impl NoAnswer {
     /// What went wrong, in our own words: those of libraries may quote what they choked on.
-    fn of(error: reqwest::Error) -> Self {
+    fn of(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             return Self::Timeout;
         }
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(error) = cause {
             if error.is::<rustls::Error>() {
                 return Self::NoTrust;
