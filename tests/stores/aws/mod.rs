@@ -63,6 +63,7 @@ async fn fetch(stores: &RemoteStores, name: &str) -> Result<String, String> {
     version(stores, name).await.map(|version| version.secret.expose().to_owned())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what a fetch gives")]
 fn found(secret: &str) -> Result<String, String> {
     Ok(secret.to_owned())
 }

@@ -130,7 +130,7 @@ fn until(what: &str, happened: impl Fn() -> bool) {
     let now = || Clock::System.now().at;
     let begun = now();
     while !happened() {
-        assert!(now().since(begun) < Duration::from_secs(60), "in vain: {what}");
+        assert!(now().since(begun) < Duration::from_secs(30), "in vain: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
