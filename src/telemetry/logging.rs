@@ -1,8 +1,9 @@
 //! The log: lines on standard error, text for people or JSON for machines.
 //!
 //! Whatever level is asked for, libraries that handle requests and secrets stay at `warn`: at
-//! `trace` they would write down headers and bodies, keys among them. A panic is logged without
-//! its message, which may quote what it choked on.
+//! `trace` they would write down headers and bodies, keys among them. Those whose warnings quote
+//! what others say are not heard at all. A panic is logged without its message, which may quote
+//! what it choked on.
 
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
@@ -83,14 +84,19 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), BadLogLevel> {
 }
 
 /// Prefixes of the targets that stay at `warn`.
-const QUIET: [&str; 7] = ["hyper", "h2", "rustls", "reqwest", "aws_", "redis", "notify"];
+const QUIET: [&str; 6] = ["hyper", "h2", "rustls", "reqwest", "redis", "notify"];
+
+/// Prefixes of the targets that say nothing: their warnings quote what servers and files say.
+const SILENT: [&str; 1] = ["aws_"];
 
 fn subscriber<W>(LogLevel(level): LogLevel, format: LogFormat, ansi: bool, writer: W) -> Log
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let quiet = QUIET.map(|target| (target, LevelFilter::WARN));
-    let quiet = Targets::new().with_default(LevelFilter::TRACE).with_targets(quiet);
+    let silent = SILENT.map(|target| (target, LevelFilter::OFF));
+    let quiet =
+        Targets::new().with_default(LevelFilter::TRACE).with_targets(quiet).with_targets(silent);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
@@ -176,6 +182,7 @@ mod tests {
                 tracing::debug!(target: "rustls::client", "secret");
                 tracing::trace!(target: "keypool::pool", "ours");
                 tracing::warn!(target: "hyper", "trouble");
+                tracing::error!(target: "aws_config::profile", "the answer of a server");
             });
             let lines = log.lines().collect::<Vec<_>>();
             assert_eq!(lines.len(), 2, "{log}");

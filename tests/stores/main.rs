@@ -4,4 +4,6 @@
 
 mod support;
 
+#[cfg(feature = "aws")]
+mod aws;
 mod vault;
