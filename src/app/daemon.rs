@@ -18,10 +18,11 @@ use crate::health::Prober;
 use crate::pool::{Calendar, Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process, RemoteSecrets};
 use crate::server::{
-    Configuration, Configured, ListenError, Listener, Server, Service, SocketSettings,
+    Configuration, Configured, Exporter, ListenError, Listener, MetricsAddress, Server, Service,
+    SocketSettings,
 };
 use crate::state;
-use crate::telemetry::{Event, Journal};
+use crate::telemetry::{Journal, Metrics};
 use crate::watch::{Mode, Watch};
 
 /// How often secrets that are missing are looked for again.
@@ -72,12 +73,16 @@ impl Daemon {
         let (controls, asked) = controls();
         let (mode, watched) = watch::channel(Mode::Poll);
         let configured = Configured { wait_max: settings.wait_max, ..Configured::default() };
+        let metrics = Arc::new(Metrics::new(opened.clock.now().wall));
+        let remote_secrets = RemoteSecrets::new(opened.clock.clone());
         let service = Arc::new(Service {
             pool: opened.pool,
             keeper: opened.keeper,
             keyring: Arc::new(Keyring::default()),
-            remote_secrets: Arc::new(RemoteSecrets::new(opened.clock.clone())),
+            remote_secrets: Arc::new(remote_secrets.counted_in(metrics.clone())),
             journal: Arc::new(Journal::default()),
+            metrics,
+            metrics_address: MetricsAddress::new(settings.metrics_addr),
             configuration: Configuration::new(configured),
             probing: watch::Sender::default(),
             watched,
@@ -137,6 +142,7 @@ impl Daemon {
         let stop = asked.stop();
         let mut parts = JoinSet::new();
         parts.spawn(server.run());
+        parts.spawn(Exporter::new(service.clone()).run());
         parts.spawn(mind_the_pool(service.clone()));
         parts.spawn(service.remote_secrets.clone().run(service.stopping.clone()));
         parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
@@ -243,6 +249,7 @@ fn prober(service: &Service) -> Prober {
         service.pool.clone(),
         service.keyring.clone(),
         service.journal.clone(),
+        service.metrics.clone(),
         service.clock.clone(),
         service.probing.subscribe(),
     )
@@ -285,9 +292,12 @@ async fn mind_the_secrets(loader: Arc<Loader>, service: Arc<Service>) -> io::Res
                     Work::TakeRemote
                 }
                 event = events.recv() => match event {
-                    Ok(event) if event.event == "dead" => Work::Doubt(event),
                     // Who misses a death learns of the next secret at its usual time.
-                    Ok(_) | Err(_) => continue,
+                    Ok(event) => match (event.event, &event.key_id) {
+                        ("dead", Some(key_id)) => Work::Doubt(key_id.clone()),
+                        _ => continue,
+                    },
+                    Err(_) => continue,
                 },
             };
             if let Work::RetryMissing = work {
@@ -308,7 +318,7 @@ enum Work {
     RetryMissing,
     TakeRemote,
     /// The provider of a key does not accept its secret.
-    Doubt(Arc<Event>),
+    Doubt(String),
 }
 
 impl Work {
@@ -316,9 +326,7 @@ impl Work {
         match self {
             Self::RetryMissing => loader.retry_missing(service),
             Self::TakeRemote => loader.take_remote(service),
-            Self::Doubt(event) => {
-                loader.doubt(service, &event.key_id);
-            }
+            Self::Doubt(key_id) => loader.doubt(service, &key_id),
         }
     }
 }

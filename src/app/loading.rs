@@ -17,6 +17,7 @@ use crate::control::ReloadOutcome;
 use crate::pool::{KeyChanges, KeyId, NoSecret, Pool};
 use crate::secrets::{MissingSecret, Process, RemoteSecrets, RemoteStores, Secret, SecretRef};
 use crate::server::{Configured, Service};
+use crate::telemetry::metrics::LastRead;
 use crate::watch::Looks;
 
 /// Loads the configuration and remembers the last one that was good.
@@ -86,13 +87,23 @@ impl Loader {
         // What changed while it was read must be read again.
         let after = Looks::at(looks.paths().map(ToOwned::to_owned));
         self.looks.send_replace(Arc::new(looks.if_still(&after)));
-        telling::outcome(&outcome, &before, &service.configuration.current());
+        let now = service.clock.now().wall;
+        service.metrics.reloaded(&outcome, now);
+        for news in telling::outcome(&outcome, &before, &service.configuration.current()) {
+            service.journal.reloaded(now, news);
+        }
         outcome
     }
 
     /// Puts in use what differs from what is: nothing here can fail.
     fn take(&self, loaded: &mut Loaded, service: &Service, prepared: Prepared) -> ReloadOutcome {
         let needs_restart = self.started.diff(&prepared.bootstrap.settings).needs_restart;
+        let read = LastRead { at: service.clock.now().at, max_stale: None };
+        let found = prepared.secrets.iter().filter(|(_, secret)| secret.is_ok());
+        let here = found.filter(|(id, _)| {
+            prepared.keys.secrets.get(*id).is_some_and(|reference| reference.remote().is_none())
+        });
+        service.metrics.secrets.read_all(here.map(|(id, _)| (id.clone(), read)));
         let mut news = prepared.news(service);
         let SettingsDiff { reloadable, .. } =
             loaded.bootstrap.settings.diff(&prepared.bootstrap.settings);
@@ -116,9 +127,7 @@ impl Loader {
         let stores = kept.unwrap_or_else(|| {
             Arc::new(RemoteStores::new(environment, &self.process, &service.clock))
         });
-        let wanted: BTreeSet<_> =
-            keys.secrets.values().filter_map(SecretRef::remote).cloned().collect();
-        self.remote.want(wanted, &stores, bootstrap.settings.secrets.refresh);
+        self.remote.want(keys.remote_secrets(), &stores, bootstrap.settings.secrets.refresh);
         *loaded = Loaded { bootstrap, keys: Some(keys), stores: Some(stores) };
         outcome
     }
@@ -159,6 +168,10 @@ impl Loader {
         let Some(keys) = &loaded.keys else { return };
         for (id, reference) in keys.secrets.iter().filter(|(id, reference)| which(id, reference)) {
             let found = loaded.bootstrap.stores.find(reference, &self.remote);
+            if found.is_ok() && reference.remote().is_none() {
+                let read = LastRead { at: service.clock.now().at, max_stale: None };
+                service.metrics.secrets.read(id.clone(), read);
+            }
             put_in_use(service, id, found.map(|found| found.secret).map_err(no_secret));
         }
     }

@@ -4,6 +4,7 @@
 //! not taken for a decision: a file that had text and has none is an error, and so is a keys file
 //! that has gone, although either would be valid at a start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use super::bootstrap::{Bootstrap, USUAL_FILES, bootstrap};
 use super::flags::Flags;
 use super::keys::{Keys, KeysSource};
 use super::problem::{Problem, Problems};
-use crate::secrets::{Process, SecretRef};
+use crate::pool::KeyId;
+use crate::secrets::{Process, RemoteRef, SecretRef};
 
 impl Bootstrap {
     /// Reads keypool.toml, the `.env` files it names, the variables and `flags` again. A file
@@ -64,6 +66,13 @@ impl Keys {
     /// Every file that holds a secret alone.
     pub fn files(&self) -> Vec<PathBuf> {
         self.secrets.values().filter_map(SecretRef::file).collect()
+    }
+
+    /// What keys want of stores on other machines.
+    pub fn remote_secrets(&self) -> BTreeMap<KeyId, RemoteRef> {
+        let remote =
+            |(id, reference): (&KeyId, &SecretRef)| Some((id.clone(), reference.remote()?.clone()));
+        self.secrets.iter().filter_map(remote).collect()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Asking the stores on other machines for the secrets of keys, once.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -9,9 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use crate::clock::Clock;
 use crate::config::{Bootstrap, Keys};
-use crate::secrets::{
-    FailureClass, RemoteRef, RemoteSecrets, RemoteStore, RemoteStores, SecretRef,
-};
+use crate::secrets::{FailureClass, RemoteRef, RemoteSecrets, RemoteStore, RemoteStores};
 
 /// Asks for every secret once. If it takes long, `screen` is told.
 pub(super) fn ask(
@@ -20,8 +17,7 @@ pub(super) fn ask(
     screen: Option<&mut dyn Write>,
 ) -> io::Result<Arc<RemoteSecrets>> {
     let remote = Arc::new(RemoteSecrets::new(Clock::System));
-    let wanted: BTreeSet<RemoteRef> =
-        keys.secrets.values().filter_map(SecretRef::remote).cloned().collect();
+    let wanted = keys.remote_secrets();
     if wanted.is_empty() {
         return Ok(remote);
     }

@@ -10,6 +10,7 @@ mod freshness;
 mod gate;
 mod table;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::remote::{Failure, RemoteRef, RemoteStore, RemoteStores, Version};
 use super::store::{Fetched, MissingSecret, Place, Why};
 use crate::clock::Clock;
-use crate::pool::Instant;
-use crate::telemetry::span;
+use crate::pool::{Instant, KeyId};
+use crate::telemetry::metrics::LastRead;
+use crate::telemetry::{Metrics, span};
 
 pub use freshness::RefreshRules;
 use gate::Moved;
@@ -42,11 +44,16 @@ pub struct RemoteSecrets {
     asked: Notify,
     /// Counts how often an answer of [`RemoteSecrets::find`] has changed.
     news: watch::Sender<u64>,
+    /// Where fetches are counted, if they are.
+    metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     table: Table,
+    /// What each key wants.
+    keys: BTreeMap<KeyId, RemoteRef>,
+    rules: RefreshRules,
     stores: Option<Arc<RemoteStores>>,
 }
 
@@ -54,21 +61,30 @@ impl RemoteSecrets {
     /// Keeps nothing yet.
     pub fn new(clock: Clock) -> Self {
         let rules = RefreshRules { every: Duration::MAX, max_stale: Duration::MAX };
-        let kept = Kept { table: Table::new(rules), stores: None };
-        Self { clock, kept: Mutex::new(kept), asked: Notify::new(), news: watch::Sender::default() }
+        let kept = Kept { table: Table::new(rules), keys: BTreeMap::new(), rules, stores: None };
+        let (asked, news) = (Notify::new(), watch::Sender::default());
+        Self { clock, kept: Mutex::new(kept), asked, news, metrics: None }
     }
 
-    /// From now on keeps `wanted`, and no others. With other stores than before everything is
+    /// The same, with every fetch counted in `metrics`.
+    #[must_use]
+    pub fn counted_in(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// From now on keeps what `wanted` says that each key wants, and no others. With other stores than before everything is
     /// fetched anew, and what was fetched serves meanwhile.
     pub fn want(
         &self,
-        wanted: impl IntoIterator<Item = RemoteRef>,
+        wanted: BTreeMap<KeyId, RemoteRef>,
         stores: &Arc<RemoteStores>,
         rules: RefreshRules,
     ) {
         let now = self.clock.now().at;
         let mut kept = self.kept();
-        kept.table.want(wanted, rules);
+        let references: BTreeSet<_> = wanted.values().cloned().collect();
+        kept.table.want(references, rules);
+        (kept.keys, kept.rules) = (wanted, rules);
         if !kept.stores.as_ref().is_some_and(|old| Arc::ptr_eq(old, stores)) {
             kept.stores = Some(Arc::clone(stores));
             kept.table.stores_changed(now);
@@ -108,9 +124,15 @@ impl RemoteSecrets {
         self.news.subscribe()
     }
 
-    /// When a secret was last fetched, if it was.
-    pub fn fetched_at(&self, reference: &RemoteRef) -> Option<Instant> {
-        self.kept().table.fetched_at(reference)
+    /// When the secret of each key was last fetched, where it was.
+    pub fn last_read(&self) -> Vec<(KeyId, LastRead)> {
+        let kept = self.kept();
+        let max_stale = Some(kept.rules.max_stale);
+        let last = |(key, reference): (&KeyId, &RemoteRef)| {
+            let at = kept.table.fetched_at(reference)?;
+            Some((key.clone(), LastRead { at, max_stale }))
+        };
+        kept.keys.iter().filter_map(last).collect()
     }
 
     /// How the stores are of which keys want secrets.
@@ -165,14 +187,13 @@ impl RemoteSecrets {
     fn end(&self, answer: Answer) {
         let Answer { reference, begun, result } = answer;
         let store = reference.store;
-        let outcome = match &result {
-            Ok(_) => "success",
-            Err(failure) => failure.class.name(),
-        };
         let failure = result.as_ref().err().cloned();
-        let Learnt { news, moved } =
+        let Learnt { refresh, news, moved } =
             self.kept().table.end(&reference, begun, result, chance(), self.clock.now().at);
-        tracing::debug!(%reference, outcome, "asked a store for a secret");
+        tracing::debug!(%reference, outcome = refresh.name(), "asked a store for a secret");
+        if let Some(metrics) = &self.metrics {
+            metrics.secret_refreshed(store.name(), refresh);
+        }
         match (moved, failure) {
             (Moved::Closed, Some(failure)) => {
                 tracing::warn!("the store {} is away: {reference} {failure}", store.name());

@@ -7,6 +7,7 @@ use super::super::remote::{Failure, FailureClass, RemoteRef, RemoteStore, Versio
 use super::freshness::{Freshness, RefreshRules};
 use super::gate::{Gate, Moved};
 use crate::pool::Instant;
+use crate::telemetry::metrics::Refresh;
 
 /// Every secret that some key wants.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) enum Known<'a> {
 /// What an answer has changed.
 #[derive(Debug)]
 pub(super) struct Learnt {
+    /// What came of asking.
+    pub(super) refresh: Refresh,
     /// Whether somebody who wants a secret has another answer now.
     pub(super) news: bool,
     /// What it did to the store's gate.
@@ -145,29 +148,31 @@ impl Table {
         let moved = self.move_gate(reference.store, begun, &answer, chance, now);
         let rules = self.rules;
         let Some(entry) = self.entries.get_mut(reference) else {
-            return Learnt { news: false, moved };
+            return Learnt { refresh: Refresh::Unchanged, news: false, moved };
         };
         entry.begun = None;
         entry.tried_at = Some(now);
-        let news = match answer {
+        let (refresh, news) = match answer {
             Ok(version) => {
                 entry.freshness.succeeded(rules, chance, now);
                 let same = |old: &Version| old.secret.same_as(&version.secret);
-                let news = !entry.serves || !entry.version.as_ref().is_some_and(same);
+                let same = entry.version.as_ref().is_some_and(same);
+                let news = !same || !entry.serves;
                 (entry.version, entry.failure) = (Some(version), None);
                 entry.serves = true;
-                news
+                (if same { Refresh::Unchanged } else { Refresh::Replaced }, news)
             }
             Err(failure) => {
                 entry.freshness.failed(failure.class, chance, now);
                 let holds = entry.freshness.holds(rules, now);
                 let told =
                     entry.serves == holds && (holds || entry.failure.as_ref() == Some(&failure));
+                let refresh = refresh_of(failure.class);
                 (entry.failure, entry.serves) = (Some(failure), holds);
-                !told
+                (refresh, !told)
             }
         };
-        Learnt { news, moved }
+        Learnt { refresh, news, moved }
     }
 
     fn move_gate(
@@ -257,6 +262,15 @@ impl Table {
 
     fn is_away(&self, store: RemoteStore) -> bool {
         self.gates.get(&store).is_some_and(|gate| gate.closed_since().is_some())
+    }
+}
+
+/// A failure, as it is counted.
+const fn refresh_of(class: FailureClass) -> Refresh {
+    match class {
+        FailureClass::Gone => Refresh::Missing,
+        FailureClass::Denied => Refresh::Denied,
+        FailureClass::Unusable | FailureClass::Unavailable | FailureClass::Unset => Refresh::Failed,
     }
 }
 
