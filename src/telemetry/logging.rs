@@ -83,7 +83,8 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), BadLogLevel> {
 }
 
 /// Prefixes of the targets that stay at `warn`.
-const QUIET: [&str; 7] = ["hyper", "h2", "rustls", "reqwest", "aws_", "redis", "notify"];
+const QUIET: [&str; 9] =
+    ["hyper", "h2", "rustls", "reqwest", "aws_", "azure_", "typespec", "redis", "notify"];
 
 fn subscriber<W>(LogLevel(level): LogLevel, format: LogFormat, ansi: bool, writer: W) -> Log
 where
@@ -168,12 +169,19 @@ mod tests {
 
     #[test]
     fn libraries_stay_at_warn_whatever_is_asked_for() {
-        for level in ["trace", "trace,hyper=trace,hyper::proto=trace,aws_config=trace"] {
+        for level in [
+            "trace",
+            "trace,hyper::proto=trace,aws_config=trace,azure_core=trace,typespec_client_core=trace",
+        ] {
             let log = logged(level, LogFormat::Text, || {
                 tracing::debug!(target: "hyper::proto::h1", "header x-goog-api-key");
                 tracing::info!(target: "hyper_util::client", "body");
                 tracing::trace!(target: "aws_config", "credentials");
                 tracing::debug!(target: "rustls::client", "secret");
+                tracing::debug!(target: "azure_core::http::pager", "continuation");
+                tracing::info!(target: "azure_identity::managed_identity_credential", "identity");
+                tracing::trace!(target: "azure_security_keyvault_secrets", "secret");
+                tracing::info!(target: "typespec_client_core::http::policies::logging", "request");
                 tracing::trace!(target: "keypool::pool", "ours");
                 tracing::warn!(target: "hyper", "trouble");
             });

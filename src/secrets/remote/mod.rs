@@ -86,7 +86,7 @@ impl RemoteStores {
         Self {
             vault: Vault::new(environment, process, clock),
             aws: Aws::new(environment),
-            azure: Azure::new(environment),
+            azure: Azure::new(environment, process, clock),
         }
     }
 
