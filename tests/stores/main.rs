@@ -1,7 +1,10 @@
-//! The stores against real servers, which `tests/python/install` installs.
+//! The stores against real servers, which `tests/python/install` installs, and against a Key Vault
+//! of one's own, which Azure's clients judge.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
+#[cfg(feature = "azure")]
+mod azure;
 mod vault;
