@@ -32,6 +32,7 @@ impl Authority {
     }
 
     /// A certificate for the hosts `names`.
+    #[cfg(feature = "azure")]
     pub(crate) fn certify_all(&self, names: &[&str]) -> Certified {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();

@@ -23,3 +23,16 @@ impl Azure {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_feature_that_is_missing_is_named() {
+        let process = Process::new([]);
+        let azure = Azure::new(&Environment::new(&process), &process, &Clock::System);
+        let told = azure.fetch("flash-01").await.unwrap_err().to_string();
+        assert!(told.ends_with("build it with --features azure"), "{told}");
+    }
+}
