@@ -227,16 +227,6 @@ mod tests {
         assert_eq!(verdict, not_reached("no connection"));
     }
 
-    #[tokio::test]
-    async fn a_provider_that_repeats_the_key_is_not_repeated() {
-        let body = r#"{"error":{"code":403,"status":"fake-secret-flash-01"}}"#;
-        let answer =
-            format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let (port, _) = serve_one(answer.leak());
-        let verdict = ask(&format!("http://provider.example:{port}"), true).await;
-        assert_eq!(verdict, ProbeVerdict::Unknown("403 [REDACTED] 403".into()));
-    }
-
     #[test]
     fn the_key_is_marked_as_a_secret() {
         let request = ProbeRequest::built_in("openai").unwrap();

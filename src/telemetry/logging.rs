@@ -87,7 +87,7 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), BadLogLevel> {
 const QUIET: [&str; 6] = ["hyper", "h2", "rustls", "reqwest", "redis", "notify"];
 
 /// Prefixes of the targets that say nothing: their warnings quote what servers and files say.
-const SILENT: [&str; 1] = ["aws_"];
+const SILENT: [&str; 3] = ["aws_", "azure_", "typespec"];
 
 fn subscriber<W>(LogLevel(level): LogLevel, format: LogFormat, ansi: bool, writer: W) -> Log
 where
@@ -174,12 +174,19 @@ mod tests {
 
     #[test]
     fn libraries_stay_at_warn_whatever_is_asked_for() {
-        for level in ["trace", "trace,hyper=trace,hyper::proto=trace,aws_config=trace"] {
+        for level in [
+            "trace",
+            "trace,hyper::proto=trace,aws_config=trace,azure_core=trace,typespec_client_core=trace",
+        ] {
             let log = logged(level, LogFormat::Text, || {
                 tracing::debug!(target: "hyper::proto::h1", "header x-goog-api-key");
                 tracing::info!(target: "hyper_util::client", "body");
                 tracing::trace!(target: "aws_config", "credentials");
                 tracing::debug!(target: "rustls::client", "secret");
+                tracing::debug!(target: "azure_core::http::pager", "continuation");
+                tracing::info!(target: "azure_identity::managed_identity_credential", "identity");
+                tracing::trace!(target: "azure_security_keyvault_secrets", "secret");
+                tracing::info!(target: "typespec_client_core::http::policies::logging", "request");
                 tracing::trace!(target: "keypool::pool", "ours");
                 tracing::warn!(target: "hyper", "trouble");
                 tracing::error!(target: "aws_config::profile", "the answer of a server");

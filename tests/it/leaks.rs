@@ -28,6 +28,17 @@ fn no_other_answer_holds_a_secret() {
 }
 
 #[test]
+fn a_secret_that_looks_like_a_code_of_the_provider_is_not_repeated() {
+    let keys = r#"{"keys": [{"key_id": "a"}]}"#;
+    let daemon = TestDaemon::with_variables(keys, "", &[("GEMINI_KEY_a", "FAKE_SECRET_A")]);
+    let lease = daemon.select(&json!({}));
+    let body = json!({"error": {"code": 500, "status": lease["secret"]}});
+    daemon.post("/v1/report", &json!({"lease_id": lease["lease_id"], "status": 500, "body": body}));
+    let told = daemon.get("/v1/keys/a").json()["last_error"]["error"].clone();
+    assert_eq!(told, "500 [REDACTED] 500");
+}
+
+#[test]
 fn a_secret_in_the_wrong_place_is_not_repeated() {
     let canary = "fake-secret-canary";
     for keys in [

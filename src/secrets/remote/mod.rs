@@ -111,7 +111,7 @@ impl RemoteStores {
             variables: variables(environment),
             vault: Vault::new(environment, process, clock),
             aws: Aws::new(environment),
-            azure: Azure::new(environment),
+            azure: Azure::new(environment, process, clock),
         }
     }
 

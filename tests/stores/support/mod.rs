@@ -12,6 +12,8 @@ use keypool::secrets::{Environment, Process, RemoteRef, RemoteStore, RemoteStore
 pub(crate) mod bao;
 mod canned;
 mod certificates;
+#[cfg(feature = "azure")]
+pub(crate) mod key_vault;
 mod tap;
 
 pub(crate) use bao::Bao;
