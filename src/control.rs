@@ -44,7 +44,10 @@ pub enum ReloadOutcome {
 }
 
 impl ReloadOutcome {
-    /// The name used in JSON.
+    /// Every name that [`ReloadOutcome::name`] gives.
+    pub const NAMES: [&'static str; 4] = ["unchanged", "applied", "kept", "needs_restart"];
+
+    /// The name used in JSON and metrics.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",

@@ -15,7 +15,7 @@
 //! | [`provider`] | pure: one file per provider, with the header that carries a key and what an answer means |
 //! | [`clock`] | the only reader of time, real or moved by hand; days of time zones, RFC 3339 |
 //! | [`control`] | reload and stop, as messages |
-//! | [`telemetry`] | logging, and the journal: every change of the pool as a log line and an event |
+//! | [`telemetry`] | logging, the journal (every change of the pool as a log line and an event), and metrics |
 //! | [`secrets`] | the type that keeps secrets out of logs, the places they are read from, and the keyring of those in use |
 //! | [`state`] | what outlives the process: a snapshot of the pool and a log of the facts since |
 //! | [`watch`] | sees that a file of the configuration has changed, by inotify and by looking; asks for a reload |
@@ -36,7 +36,8 @@
 //! 2. `server::select` reads the fields into a [`pool::SelectRequest`].
 //! 3. [`server::Service`] calls [`pool::Pool::select`] with the time, under the lock of
 //!    [`pool::SharedPool`]: a [`pool::Lease`], a place in the line, or a [`pool::Refusal`].
-//! 4. What the call changed, as [`pool::Transition`]s, goes to the [`telemetry::Journal`].
+//! 4. What the call changed, as [`pool::Transition`]s, goes to the [`telemetry::Journal`] and the
+//!    [`telemetry::Metrics`].
 //! 5. Only a place in the line is awaited. `app` wakes the pool when something is due, which
 //!    serves the line.
 //! 6. The lease is joined with its secret from the [`secrets::Keyring`] and the header of its

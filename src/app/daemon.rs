@@ -18,10 +18,11 @@ use crate::health::Prober;
 use crate::pool::{Calendar, Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process};
 use crate::server::{
-    Configuration, Configured, ListenError, Listener, Server, Service, SocketSettings,
+    Configuration, Configured, Exporter, ListenError, Listener, MetricsAddress, Server, Service,
+    SocketSettings,
 };
 use crate::state;
-use crate::telemetry::Journal;
+use crate::telemetry::{Journal, Metrics};
 use crate::watch::{Mode, Watch};
 
 /// How often secrets that are missing are looked for again.
@@ -77,6 +78,8 @@ impl Daemon {
             keeper: opened.keeper,
             keyring: Arc::new(Keyring::default()),
             journal: Arc::new(Journal::default()),
+            metrics: Arc::new(Metrics::new(opened.clock.now().wall)),
+            metrics_address: MetricsAddress::new(settings.metrics_addr),
             configuration: Configuration::new(configured),
             probing: watch::Sender::default(),
             watched,
@@ -135,6 +138,7 @@ impl Daemon {
         let stop = asked.stop();
         let mut parts = JoinSet::new();
         parts.spawn(server.run());
+        parts.spawn(Exporter::new(service.clone()).run());
         parts.spawn(mind_the_pool(service.clone()));
         parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
         parts.spawn(keep_the_state(service.clone()));
@@ -240,6 +244,7 @@ fn prober(service: &Service) -> Prober {
         service.pool.clone(),
         service.keyring.clone(),
         service.journal.clone(),
+        service.metrics.clone(),
         service.clock.clone(),
         service.probing.subscribe(),
     )

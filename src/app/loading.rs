@@ -17,6 +17,7 @@ use crate::control::ReloadOutcome;
 use crate::pool::{KeyChanges, KeyId, Pool};
 use crate::secrets::{Process, Secret};
 use crate::server::{Configured, Service};
+use crate::telemetry::metrics::LastRead;
 use crate::watch::Looks;
 
 /// Loads the configuration and remembers the last one that was good.
@@ -76,6 +77,7 @@ impl Loader {
         // What changed while it was read must be read again.
         let after = Looks::at(looks.paths().map(ToOwned::to_owned));
         self.looks.send_replace(Arc::new(looks.if_still(&after)));
+        service.metrics.reloaded(&outcome, service.clock.now().wall);
         telling::outcome(&outcome, &before, &service.configuration.current());
         outcome
     }
@@ -83,6 +85,9 @@ impl Loader {
     /// Puts in use what differs from what is: nothing here can fail.
     fn take(&self, loaded: &mut Loaded, service: &Service, prepared: Prepared) -> ReloadOutcome {
         let needs_restart = self.started.diff(&prepared.bootstrap.settings).needs_restart;
+        let read = LastRead { at: service.clock.now().at, max_stale: None };
+        let found = prepared.secrets.iter().filter(|(_, secret)| secret.is_ok());
+        service.metrics.secrets.read_all(found.map(|(id, _)| (id.clone(), read)));
         let mut news = prepared.news(service);
         let SettingsDiff { reloadable, .. } =
             loaded.bootstrap.settings.diff(&prepared.bootstrap.settings);
@@ -115,6 +120,8 @@ impl Loader {
                 && let Ok(secret) = loaded.bootstrap.stores.fetch(reference)
             {
                 service.keyring.insert(id.clone(), secret);
+                let read = LastRead { at: service.clock.now().at, max_stale: None };
+                service.metrics.secrets.read(id.clone(), read);
                 service.call(|pool, now| pool.set_secret(id, None, now));
             }
         }

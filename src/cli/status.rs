@@ -30,7 +30,7 @@ pub async fn status(
 }
 
 /// The members that have a place of their own on the screen.
-const SHOWN: [&str; 13] = [
+const SHOWN: [&str; 14] = [
     "ready",
     "rotation",
     "strategy",
@@ -41,6 +41,7 @@ const SHOWN: [&str; 13] = [
     "configuration",
     "providers",
     "state_file",
+    "metrics",
     "version",
     "pid",
     "uptime_seconds",
@@ -62,6 +63,7 @@ fn text(status: &Value, now: WallTime) -> String {
     }
     rows.extend(broken_providers(&status["providers"], now));
     rows.push(row("state", state(&status["state_file"])));
+    rows.push(row("metrics", metrics(&status["metrics"])));
     rows.push(row("daemon", daemon(status)));
     // The start is the uptime again.
     rows.extend(others(status, &[&SHOWN[..], &["started_at"]].concat()));
@@ -163,6 +165,18 @@ fn state(state: &Value) -> String {
     }
 }
 
+/// Where metrics are served over TCP.
+fn metrics(metrics: &Value) -> String {
+    if metrics["on"] != true {
+        return "on the socket alone: metrics_addr is empty".to_owned();
+    }
+    let address = words(&metrics["address"]);
+    match metrics["error"].as_str() {
+        Some(error) => format!("CANNOT BE SERVED at {address}: {error}"),
+        None => format!("http://{address}/metrics"),
+    }
+}
+
 fn rotation(rotation: &Value) -> String {
     let on = if rotation["on"] == true { "on" } else { "off" };
     match rotation["why"].as_str() {
@@ -231,6 +245,7 @@ mod tests {
             "configuration": {"generation": 1, "source": "config/keys.json",
                 "last_reload": "2026-11-21T11:59:48Z", "errors": [], "warnings": ["w 1", "w 2"]},
             "shared_quota": {"on": false}, "state_file": {"on": true, "directory": "state", "error": null},
+            "metrics": {"on": true, "address": "127.0.0.1:9464", "error": null},
             "providers": {"gemini": {"breaker_open": false, "until": null},
                 "mine": {"breaker_open": true, "until": "2026-11-21T12:00:05Z"}},
             "version": "0.1.0", "pid": 26_223, "started_at": "2026-11-21T11:58:30Z", "uptime_seconds": 90
@@ -264,6 +279,7 @@ mod tests {
              warning        w 2\n\
              provider       mine fails for several keys alike; next trial in 5 s\n\
              state          kept in state\n\
+             metrics        http://127.0.0.1:9464/metrics\n\
              daemon         up 1 min 30 s, version 0.1.0, pid 26223\n"
         );
     }
@@ -319,7 +335,8 @@ mod tests {
         let status = json!({"ready": false, "rotation": {"on": true, "why": ""},
             "configuration": {"generation": 0, "last_reload": "2026-11-21T11:59:48Z",
                 "errors": ["keys.json: line 3"], "watched": true},
-            "version": "9.0.0", "pid": 1, "shared_quota": {"on": true}});
+            "version": "9.0.0", "pid": 1, "shared_quota": {"on": true},
+            "metrics": {"on": true, "address": "127.0.0.1:9464", "error": "taken"}});
         let screen = text(&status, parse_rfc3339("2026-11-21T12:00:00Z").unwrap());
         let lines: Vec<&str> = screen.lines().collect();
         assert_eq!(
@@ -330,6 +347,7 @@ mod tests {
                 "configuration  none in use, last read 12 s ago",
                 "error          keys.json: line 3",
                 "state          not kept: a restart begins with empty counters",
+                "metrics        CANNOT BE SERVED at 127.0.0.1:9464: taken",
                 "daemon         version 9.0.0, pid 1",
                 "shared quota   {\"on\":true}",
                 "watched        true",

@@ -110,9 +110,6 @@ fn read_settings(from: &mut Sources<'_>, env_files: Vec<PathBuf>, process: &Proc
     let systemd = || process.variable("STATE_DIRECTORY").and_then(|list| list.split(':').next());
     let state_dir = from.read("state_dir", Value::optional_path);
     let metrics_addr = from.read("metrics_addr", Value::optional_address);
-    if let Some(Some(_)) = metrics_addr {
-        from.not_yet("metrics_addr", "the metrics listener is");
-    }
     let probe = probe(from);
     let format = |value: &Value| value.one_of(&LogFormat::ALL, LogFormat::name);
     Settings {

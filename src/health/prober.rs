@@ -14,7 +14,7 @@ use super::settings::Probing;
 use crate::clock::Clock;
 use crate::pool::{Instant, Now, Pool, ProbeTarget, ProbeVerdict, SharedPool};
 use crate::secrets::{Keyring, Secret};
-use crate::telemetry::Journal;
+use crate::telemetry::{Journal, Metrics};
 
 /// Probes the keys of a pool when they are due.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct Prober {
     pool: Arc<SharedPool>,
     keyring: Arc<Keyring>,
     journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
     clock: Clock,
     probing: watch::Receiver<Arc<Probing>>,
     /// What is due and waits for its turn.
@@ -44,11 +45,12 @@ impl Prober {
         pool: Arc<SharedPool>,
         keyring: Arc<Keyring>,
         journal: Arc<Journal>,
+        metrics: Arc<Metrics>,
         clock: Clock,
         probing: watch::Receiver<Arc<Probing>>,
     ) -> Self {
         let client = Arc::new(ProbeClient::new(probing.borrow().settings));
-        Self { pool, keyring, journal, clock, probing, queue: VecDeque::new(), client }
+        Self { pool, keyring, journal, metrics, clock, probing, queue: VecDeque::new(), client }
     }
 
     /// Probes until `stopping` is cancelled. What is under way then is given up.
@@ -112,6 +114,7 @@ impl Prober {
             took_ms = took.as_millis(),
             "probed"
         );
+        self.metrics.probed(&verdict);
         let present = self.keyring.secret(&target.key_id);
         let replaced = match (&secret, &present) {
             (Some(asked), Some(present)) => asked.expose() != present.expose(),
@@ -128,6 +131,7 @@ impl Prober {
 
     fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
         let (result, transitions) = self.pool.call(self.clock.now(), call);
+        self.metrics.changed(&transitions);
         self.journal.record(transitions);
         result
     }

@@ -16,6 +16,13 @@ use super::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct ProviderIdx(pub(super) u32);
 
+impl ProviderIdx {
+    /// The index of the `place`th provider.
+    pub(super) fn at(place: usize) -> Self {
+        Self(u32::try_from(place).expect("fewer than 2^32 providers"))
+    }
+}
+
 /// How many groups must fail to blame the provider.
 const SEVERAL: usize = 3;
 

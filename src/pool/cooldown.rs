@@ -24,6 +24,8 @@ pub(super) struct Cooldown {
     trial: Option<LeaseSeq>,
     /// The day whose quota a provider has called used up once.
     day_doubted: Option<i32>,
+    /// How many cooldowns have begun.
+    begun: u64,
 }
 
 /// Why a group is cooling.
@@ -73,7 +75,13 @@ impl Cooldown {
             half_open: false,
             trial: None,
             day_doubted: None,
+            begun: 0,
         }
+    }
+
+    /// How many cooldowns have begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// When the cooldown ends, while it lasts.
@@ -139,6 +147,7 @@ impl Cooldown {
         if self.until <= now {
             // A new cooldown begins: what is on its way now belongs to its wave.
             self.wave = next;
+            self.begun += 1;
         }
         self.until = until;
         self.reason = reason;
@@ -181,6 +190,6 @@ impl Cooldown {
 
     /// Forgets every failure.
     pub(super) fn clear(&mut self) {
-        *self = Self { wave: self.wave, ..Self::new() };
+        *self = Self { wave: self.wave, begun: self.begun, ..Self::new() };
     }
 }

@@ -1,7 +1,9 @@
 //! Looking at the pool: the state of every key, its quota, its record.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::breaker::ProviderIdx;
 use super::core::Pool;
 use super::group::{Leases, WaitsFor};
 use super::key::{KeyIdx, Unusable};
@@ -9,7 +11,7 @@ use super::lease::{LeaseGone, LeaseId};
 use super::outcome::LimitKind;
 use super::pace::Pace;
 use super::probe::LastProbe;
-use super::record::Record;
+use super::record::{Outcomes, Record};
 use super::refusal::NoUse;
 use super::settings::{KeyId, KeySettings, Strategy};
 use super::stock::ProviderHealth;
@@ -87,6 +89,10 @@ pub struct KeyView<'a> {
     pub in_flight: usize,
     /// What came of its uses.
     pub record: &'a Record,
+    /// The first key of its group: itself, if it shares its limits with nobody.
+    pub group_key: &'a KeyId,
+    /// How many cooldowns of its group have begun.
+    pub cooldowns: u64,
     /// What its last probe said.
     pub last_probe: Option<&'a LastProbe>,
 }
@@ -98,6 +104,8 @@ pub struct ProviderView {
     pub name: Arc<str>,
     /// If its breaker is open: until when, or since when it is being tried again.
     pub down_until: Option<WallTime>,
+    /// Failures of its keys after which another key was granted.
+    pub rotations: Outcomes,
 }
 
 /// A limit as it is now.
@@ -143,18 +151,28 @@ impl Pool {
         Some(self.view(idx, state, now))
     }
 
-    /// Every provider, and whether it works.
+    /// Every provider that has a key, and whether it works.
     pub fn providers(&self, now: Now) -> Vec<ProviderView> {
         let view = |provider: &ProviderHealth| ProviderView {
             name: provider.name.clone(),
             down_until: provider.breaker.open_until().map(|until| now.wall_at(until)),
+            rotations: provider.rotations,
         };
-        self.stock.providers.iter().map(view).collect()
+        let keys: HashSet<ProviderIdx> =
+            self.stock.by_id.values().map(|&key| self.stock[key].provider).collect();
+        let with_key = |(place, _): &(usize, _)| keys.contains(&ProviderIdx::at(*place));
+        let providers = self.stock.providers.iter().enumerate().filter(with_key);
+        providers.map(|(_, provider)| view(provider)).collect()
     }
 
     /// The key that was granted last.
     pub fn last_key(&self) -> Option<&KeyId> {
         self.last_key.map(|key| &self.stock[key].settings.id)
+    }
+
+    /// The used share of a limit that is worth a warning.
+    pub fn warning_threshold(&self) -> f64 {
+        self.rules.warning_threshold
     }
 
     /// How one of several equal keys is chosen.
@@ -238,6 +256,11 @@ impl Pool {
             pace: group.learnt_pace(),
             quota: group.limit_views(now),
             in_flight: group.in_flight(),
+            group_key: group
+                .members
+                .first()
+                .map_or(&holder.settings.id, |&first| &self.stock[first].settings.id),
+            cooldowns: group.cooldown.begun(),
             record: &holder.record,
             last_probe: holder.probe.last.as_ref(),
         }

@@ -58,7 +58,7 @@ pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 pub use pace::Pace;
 pub use probe::{LastProbe, ProbeRound, ProbeTarget, ProbeVerdict};
 pub use reconfigure::KeyChanges;
-pub use record::{LastError, ModelRecord, Record, Tally};
+pub use record::{LastError, ModelRecord, Outcomes, Record, Tally};
 pub use refusal::{NoUse, Refusal};
 pub use report::{NoRotation, Report, Reported};
 pub use request::{Filter, MOST_TOKENS, SelectRequest};

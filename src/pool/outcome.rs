@@ -82,6 +82,9 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// All limits.
+    pub const ALL: [Self; 4] = [Self::Rpm, Self::Tpm, Self::Rpd, Self::Concurrency];
+
     /// The name used in JSON and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -94,16 +97,32 @@ impl LimitKind {
 }
 
 impl Outcome {
+    /// Every name that [`Outcome::name`] gives.
+    pub const NAMES: [&'static str; 7] = [
+        "success",
+        "rate_limited",
+        "auth_failed",
+        "server_error",
+        "timeout",
+        "client_error",
+        "cancelled",
+    ];
+
     /// The name used in JSON and metrics: one of seven.
     pub const fn name(self) -> &'static str {
+        Self::NAMES[self.place()]
+    }
+
+    /// The place of the name among [`Outcome::NAMES`].
+    pub(super) const fn place(self) -> usize {
         match self {
-            Self::Success => "success",
-            Self::RateLimited(_) => "rate_limited",
-            Self::AuthFailed => "auth_failed",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::ModelRefused | Self::EgressRefused | Self::ClientError => "client_error",
-            Self::Cancelled => "cancelled",
+            Self::Success => 0,
+            Self::RateLimited(_) => 1,
+            Self::AuthFailed => 2,
+            Self::ServerError => 3,
+            Self::Timeout => 4,
+            Self::ModelRefused | Self::EgressRefused | Self::ClientError => 5,
+            Self::Cancelled => 6,
         }
     }
 

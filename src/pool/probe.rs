@@ -32,6 +32,9 @@ pub enum ProbeVerdict {
 }
 
 impl ProbeVerdict {
+    /// Every name that [`ProbeVerdict::name`] gives.
+    pub const NAMES: [&'static str; 4] = ["accepted", "rejected", "unknown", "not_reached"];
+
     /// The name used in JSON and metrics.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::Outcome;
+use super::outcome::{LimitKind, Outcome};
 use super::time::WallTime;
 
 /// What came of the uses of a key.
@@ -23,6 +23,12 @@ pub struct Record {
     pub last_used: Option<WallTime>,
     /// What the last failure was.
     pub last_error: Option<LastError>,
+    /// Reports by their outcome, since the start.
+    pub reports: Outcomes,
+    /// Refusals for quota that were not on their way when a cooldown began: the pool had thought
+    /// the request to be within every limit.
+    pub unexpected_429: u64,
+    warnings: [u64; LimitKind::ALL.len()],
     day: Option<i32>,
 }
 
@@ -52,6 +58,21 @@ pub struct Tally {
     pub expired: u64,
 }
 
+/// Uses by the name of their outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Outcomes([u64; Outcome::NAMES.len()]);
+
+impl Outcomes {
+    pub(super) fn count(&mut self, outcome: Outcome) {
+        self.0[outcome.place()] += 1;
+    }
+
+    /// How many there were of each outcome, by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Outcome::NAMES.into_iter().zip(self.0)
+    }
+}
+
 /// The last failure of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LastError {
@@ -78,6 +99,15 @@ impl Record {
         self.last_used = Some(now);
     }
 
+    /// How often the use of `limit` has crossed the warning threshold.
+    pub fn warnings(&self, limit: LimitKind) -> u64 {
+        self.warnings[limit as usize]
+    }
+
+    pub(super) fn warned(&mut self, limit: LimitKind) {
+        self.warnings[limit as usize] += 1;
+    }
+
     pub(super) fn expired(&mut self, model: Option<&Arc<str>>) {
         self.count(model, |tally| tally.expired += 1);
     }
@@ -99,6 +129,7 @@ impl Record {
             | Outcome::ServerError
             | Outcome::Timeout => true,
         };
+        self.reports.count(outcome);
         self.count(model, |tally| {
             tally.tokens = tally.tokens.saturating_add(tokens);
             tally.successes += u64::from(outcome == Outcome::Success);

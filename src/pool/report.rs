@@ -184,6 +184,10 @@ impl Pool {
         now: Now,
     ) {
         let group = lease.group;
+        // What was on its way when the cooldown began was refused for what is known by now.
+        if !self.stock[group].cooldown.is_of_the_wave(seq) {
+            self.stock.roll_record(lease.key, now).unexpected_429 += 1;
+        }
         self.learn(lease, limit, now);
         match limit.spent {
             Spent::Unknown | Spent::Minute => self.strike(seq, lease, limit, report, now),

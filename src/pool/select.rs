@@ -143,6 +143,7 @@ impl Pool {
         self.last_key = Some(key);
         self.warn_of_use(key, group, now);
         if let Some(failure) = &ask.after {
+            self.stock.rotated(failure, key);
             let rotated = Change::Rotated {
                 from: failure.key.clone(),
                 outcome: failure.outcome,
@@ -157,6 +158,7 @@ impl Pool {
         let threshold = self.rules.warning_threshold;
         let crossed = self.stock[group].crossed(threshold, now);
         for (limit, used, of) in crossed {
+            self.stock.roll_record(key, now).warned(limit);
             self.changed(key, Change::QuotaWarning { limit, used, of }, now);
         }
     }

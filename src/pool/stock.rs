@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
-use super::record::Record;
+use super::record::{Outcomes, Record};
+use super::request::Failure;
 use super::settings::KeyId;
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
@@ -19,6 +20,8 @@ use super::view::Seat;
 pub(super) struct ProviderHealth {
     pub(super) name: Arc<str>,
     pub(super) breaker: Breaker,
+    /// Failures of its keys after which another key was granted.
+    pub(super) rotations: Outcomes,
 }
 
 #[derive(Debug)]
@@ -101,17 +104,28 @@ impl Stock {
     pub(super) fn provider(&mut self, name: &Arc<str>) -> ProviderIdx {
         let known = self.providers.iter().position(|provider| provider.name == *name);
         let place = known.unwrap_or_else(|| {
-            let breaker = Breaker::default();
-            self.providers.push(ProviderHealth { name: name.clone(), breaker });
+            self.providers.push(ProviderHealth {
+                name: name.clone(),
+                breaker: Breaker::default(),
+                rotations: Outcomes::default(),
+            });
             self.providers.len() - 1
         });
-        ProviderIdx(u32::try_from(place).expect("fewer than 2^32 providers"))
+        ProviderIdx::at(place)
     }
 
     /// The breaker of the provider of `key`.
     pub(super) fn breaker_of(&mut self, key: KeyIdx) -> &mut Breaker {
         let provider = self[key].provider;
         &mut self.providers[provider.0 as usize].breaker
+    }
+
+    /// Another key, `to`, was granted after `failure`: counts for the provider whose key failed, or
+    /// that of `to` if that key has gone.
+    pub(super) fn rotated(&mut self, failure: &Failure, to: KeyIdx) {
+        let failed = self.by_id.get(failure.key.as_str()).copied().unwrap_or(to);
+        let provider = self[failed].provider;
+        self.providers[provider.0 as usize].rotations.count(failure.outcome);
     }
 
     /// How many groups have keys of the same provider as `key`.

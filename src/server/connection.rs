@@ -5,12 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::answer::Body;
 use super::head_guard::{HeadExpected, HeadGuard};
 use super::listener::Listener;
 use super::peer::Peer;
@@ -18,6 +22,7 @@ use super::presence::Presence;
 use super::routes::{self, Connection};
 use super::service::Service;
 use super::timer::ClockTimer;
+use crate::clock::Clock;
 
 /// The head of a request: its most bytes and header lines. hyper allows no less than 8 KiB.
 const MOST_HEAD: usize = 8192;
@@ -49,12 +54,7 @@ impl Server {
     pub async fn run(self) -> io::Result<()> {
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Arc::new(Semaphore::new(self.max_connections));
-        let mut http = http1::Builder::new();
-        http.timer(ClockTimer::new(self.service.clock.clone()))
-            .header_read_timeout(HEAD_DEADLINE)
-            .max_buf_size(MOST_HEAD)
-            .max_headers(MOST_HEADERS)
-            .half_close(true);
+        let http = http(&self.service.clock);
         loop {
             // The place comes before the connection, so that the kernel's queue is ours.
             let accepted = async {
@@ -79,13 +79,25 @@ impl Server {
     }
 }
 
+/// HTTP with the limits of every listener.
+pub(super) fn http(clock: &Clock) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(ClockTimer::new(clock.clone()))
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(MOST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .half_close(true);
+    http
+}
+
 /// Keeps the place of a connection for as long as it is served.
-async fn held(place: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
+pub(super) async fn held(place: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
     serving.await;
     drop(place);
 }
 
-async fn rest(error: &io::Error) {
+/// Waits a moment where accepting fails for want of something.
+pub(super) async fn rest(error: &io::Error) {
     if error.kind() != io::ErrorKind::ConnectionAborted {
         tracing::warn!(%error, "cannot accept a connection; trying again");
         tokio::time::sleep(REST).await;
@@ -98,11 +110,22 @@ async fn serve(http: http1::Builder, stream: UnixStream, service: Arc<Service>) 
     let head_expected = HeadExpected::new();
     let guarded = HeadGuard::new(stream, head_expected.clone());
     let known = Connection { peer, presence, head_expected };
+    let _connected = service.metrics.connected();
+    drive(&http, guarded, &service, |request| routes::answer(&service, &known, request)).await;
+}
+
+/// Serves the requests on `stream` until its client or the daemon ends.
+pub(super) async fn drive<F: Future<Output = Response<Body>>>(
+    http: &http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: &Service,
+    answer: impl Fn(Request<Incoming>) -> F,
+) {
     let answer = service_fn(|request| {
-        let (service, known) = (&service, &known);
-        async move { Ok::<_, Infallible>(routes::answer(service, known, request).await) }
+        let answered = answer(request);
+        async { Ok::<_, Infallible>(answered.await) }
     });
-    let connection = http.serve_connection(TokioIo::new(guarded), answer);
+    let connection = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
     // A connection that comes while the daemon stops has its last request before it.
     let told_to_end = async {

@@ -2,9 +2,11 @@
 //!
 //! A connection is accepted (`listener`, `connection`), a request is checked and sent to its
 //! endpoint (`routes`), and the endpoint turns it into a call of the pool and the answer into JSON.
+//! `exporter` serves the three endpoints that Prometheus needs over TCP as well.
 //! `problem` is the one place where an error becomes a status.
 
 mod connection;
+mod exporter;
 mod listener;
 mod service;
 
@@ -18,6 +20,8 @@ mod events;
 mod status;
 mod health;
 mod reload;
+mod metrics;
+mod selecting;
 
 mod body;
 mod fields;
@@ -30,6 +34,7 @@ mod presence;
 mod timer;
 
 pub use connection::Server;
+pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;
 pub use listener::{ListenError, Listener, SocketSettings};
 pub use service::{AuthHeaders, Configuration, Configured, Service};

@@ -4,6 +4,7 @@ use tokio::net::UnixStream;
 
 use super::problem::Problem;
 use super::service::Service;
+use crate::telemetry::metrics::Denial;
 
 /// The superuser.
 const ROOT: u32 = 0;
@@ -25,6 +26,7 @@ impl Peer {
         if self.is_one_of(&[service.uid, ROOT]) {
             Ok(())
         } else {
+            service.metrics.denied(Denial::Administration);
             Err(Problem::not_administrator())
         }
     }

@@ -129,6 +129,13 @@ impl Problem {
         Self::new(status, "no_usable_key", title, detail).with("errors", errors.to_vec())
     }
 
+    /// There is no usable key, and why is not for everybody.
+    pub(super) fn not_ready() -> Self {
+        let detail = "no key is usable; `keypool status` tells why";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "no_usable_key", "Not ready", detail)
+    }
+
     /// Why a lease cannot be reported.
     pub(super) fn gone(gone: LeaseGone) -> Self {
         match gone {

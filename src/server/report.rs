@@ -11,6 +11,7 @@ use super::fields::Fields;
 use super::problem::Problem;
 use super::routes::Connection;
 use super::select;
+use super::selecting::Selecting;
 use super::service::Service;
 use crate::clock::rfc3339;
 use crate::pool::{LeaseId, MOST_TOKENS, NoRotation, Outcome, RateLimit, Report, Reported};
@@ -53,17 +54,21 @@ pub(super) async fn rotate(
     service: &Service,
     connection: &Connection,
     body: &[u8],
+    mut selecting: Selecting<'_>,
 ) -> Result<Response<Body>, Problem> {
     let said = Said::parse(service, body, true)?;
     let report = said.report(service)?;
     let rotated = service.call(|pool, now| pool.rotate(said.lease, &report, said.wait, now));
     match rotated {
-        Ok(selection) => select::granted(service, connection, selection).await,
+        Ok(selection) => {
+            selecting.is_select();
+            select::granted(service, connection, selection, selecting).await
+        }
         Err(NoRotation::Gone(gone)) => Err(Problem::gone(gone)),
         Err(NoRotation::NotRetryable(reported)) => {
             Err(Problem::not_retryable(reported.outcome.name(), &reported.state))
         }
-        Err(NoRotation::Refused(refusal)) => Err(select::refused(service, &refusal)),
+        Err(NoRotation::Refused(refusal)) => Err(selecting.refused(&refusal)),
     }
 }
 

@@ -14,8 +14,10 @@ use super::head_guard::HeadExpected;
 use super::peer::Peer;
 use super::presence::Presence;
 use super::problem::Problem;
+use super::selecting::Selecting;
 use super::service::Service;
-use super::{body, events, health, hygiene, keys, reload, report, select, status, usage};
+use super::{body, events, health, hygiene, keys, metrics, reload, report, select, status, usage};
+use crate::telemetry::metrics::Denial;
 
 /// What is known of the connection a request came on.
 #[derive(Clone, Debug)]
@@ -39,6 +41,7 @@ enum Endpoint<'a> {
     Status,
     Livez,
     Readyz,
+    Metrics,
 }
 
 impl<'a> Endpoint<'a> {
@@ -54,6 +57,7 @@ impl<'a> Endpoint<'a> {
             "/v1/status" => Self::Status,
             "/livez" => Self::Livez,
             "/readyz" => Self::Readyz,
+            "/metrics" => Self::Metrics,
             _ => {
                 let id = path.strip_prefix("/v1/keys/")?;
                 return (!id.is_empty() && !id.contains('/')).then_some(Self::Key(id));
@@ -71,7 +75,8 @@ impl<'a> Endpoint<'a> {
             | Self::Events
             | Self::Status
             | Self::Livez
-            | Self::Readyz => "GET, HEAD",
+            | Self::Readyz
+            | Self::Metrics => "GET, HEAD",
         }
     }
 }
@@ -98,23 +103,28 @@ async fn serve(
 ) -> Result<Response<Body>, Problem> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     if !hygiene::has_required(request.headers(), service.required_header.as_ref()) {
+        service.metrics.denied(Denial::Header);
         return Err(Problem::forbidden());
     }
     if !matches!(method, Method::GET | Method::HEAD | Method::POST) {
         let allow = Endpoint::at(uri.path()).map_or("GET, HEAD, POST", Endpoint::allow);
         return Err(Problem::method_not_allowed(allow));
     }
-    hygiene::check(&request)?;
+    hygiene::check(&request).inspect_err(|_| service.metrics.denied(Denial::Hygiene))?;
     let endpoint = Endpoint::at(uri.path()).ok_or_else(Problem::not_found)?;
     if !endpoint.allow().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(Problem::method_not_allowed(endpoint.allow()));
     }
+    let mut selecting = Selecting::begin(service);
+    if endpoint == Endpoint::Select {
+        selecting.is_select();
+    }
     let live = request.headers().get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
     let body = whole_body(service, connection, request).await?;
     match endpoint {
-        Endpoint::Select => select::answer(service, connection, &body).await,
+        Endpoint::Select => select::answer(service, connection, &body, selecting).await,
         Endpoint::Report => report::report(service, &body),
-        Endpoint::Rotate => report::rotate(service, connection, &body).await,
+        Endpoint::Rotate => report::rotate(service, connection, &body, selecting).await,
         Endpoint::Reload => reload::answer(service, connection, &body).await,
         Endpoint::Keys => Ok(keys::all(service)),
         Endpoint::Key(id) => keys::one(service, id),
@@ -124,11 +134,12 @@ async fn serve(
         Endpoint::Status => Ok(status::answer(service)),
         Endpoint::Livez => Ok(health::live()),
         Endpoint::Readyz => health::ready(service),
+        Endpoint::Metrics => metrics::answer(service).await,
     }
 }
 
 /// A panic of one request is that request's end alone.
-async fn unless_panicked(
+pub(super) async fn unless_panicked(
     serving: impl Future<Output = Result<Response<Body>, Problem>>,
 ) -> Result<Response<Body>, Problem> {
     let mut serving = pin!(serving);

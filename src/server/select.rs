@@ -11,6 +11,7 @@ use super::answer::{Body, json};
 use super::fields::{Fields, text, texts};
 use super::problem::Problem;
 use super::routes::Connection;
+use super::selecting::Selecting;
 use super::service::{Configured, Service};
 use crate::clock::rfc3339;
 use crate::pool::{Filter, KeyId, Lease, MOST_TOKENS, Refusal, SelectRequest, Selection};
@@ -43,12 +44,13 @@ pub(super) async fn answer(
     service: &Service,
     connection: &Connection,
     body: &[u8],
+    mut selecting: Selecting<'_>,
 ) -> Result<Response<Body>, Problem> {
     let (request, wait) = parse(service, body)?;
     let selection = service.call(|pool, now| pool.select(request, wait, now));
     match selection {
-        Ok(selection) => granted(service, connection, selection).await,
-        Err(refusal) => Err(refused(service, &refusal)),
+        Ok(selection) => granted(service, connection, selection, selecting).await,
+        Err(refusal) => Err(selecting.refused(&refusal)),
     }
 }
 
@@ -92,27 +94,33 @@ pub(super) async fn granted(
     service: &Service,
     connection: &Connection,
     selection: Selection,
+    mut selecting: Selecting<'_>,
 ) -> Result<Response<Body>, Problem> {
     let lease = match selection {
         Selection::Granted(lease) => lease,
         Selection::Waiting(waiter) => {
             let waiting = service.pool.wait_for(waiter);
-            tokio::select! {
-                served = waiting => served.map_err(|refusal| refused(service, &refusal))?,
+            selecting.waits();
+            let served = tokio::select! {
+                served = waiting => served,
                 () = service.closing.cancelled() => return Err(Problem::draining()),
                 // Nobody reads this answer.
                 () = connection.presence.ends() => return Err(Problem::internal()),
-            }
+            };
+            selecting.leaves_the_line();
+            served.map_err(|refusal| selecting.refused(&refusal))?
         }
     };
     service.keep();
     service.journal.selected(&lease);
     let configured = service.configuration.current();
-    with_secret(service, &configured, &lease).ok_or_else(|| {
+    let Some(answer) = with_secret(service, &configured, &lease) else {
         // The secret went away between the grant and now.
         service.call(|pool, now| pool.give_back(&lease, now));
-        Problem::internal()
-    })
+        return Err(Problem::internal());
+    };
+    selecting.granted();
+    Ok(answer)
 }
 
 fn with_secret(

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::exporter::MetricsAddress;
 use super::hygiene::RequiredHeader;
 use crate::clock::Clock;
 use crate::control::Controls;
@@ -16,7 +17,7 @@ use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::Keyring;
 use crate::state::StateKeeper;
-use crate::telemetry::Journal;
+use crate::telemetry::{Journal, Metrics};
 use crate::watch::Mode;
 
 /// What every endpoint works with.
@@ -30,6 +31,10 @@ pub struct Service {
     pub keyring: Arc<Keyring>,
     /// What has happened.
     pub journal: Arc<Journal>,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
+    /// Where metrics are served over TCP.
+    pub metrics_address: MetricsAddress,
     /// The time.
     pub clock: Clock,
     /// What is configured.
@@ -55,10 +60,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Calls the pool and journals what the call has changed.
+    /// Calls the pool, and counts and journals what the call has changed.
     pub fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
         let (result, transitions) = self.pool.call(self.clock.now(), call);
         self.keep();
+        self.metrics.changed(&transitions);
         self.journal.record(transitions);
         result
     }

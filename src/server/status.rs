@@ -7,6 +7,7 @@ use hyper::Response;
 use serde::Serialize;
 
 use super::answer::{Body, json};
+use super::exporter::MetricsAddress;
 use super::service::{Configured, Service};
 use crate::clock::rfc3339;
 use crate::pool::{KeyState, Now, Pool};
@@ -25,6 +26,7 @@ struct Status {
     configuration: Loaded,
     shared_quota: Part,
     state_file: State,
+    metrics: Metrics,
     version: &'static str,
     pid: u32,
     started_at: String,
@@ -78,6 +80,14 @@ struct State {
     write_errors: u64,
 }
 
+/// Where metrics are served over TCP, if they are, and why they cannot be.
+#[derive(Serialize)]
+struct Metrics {
+    on: bool,
+    address: Option<String>,
+    error: Option<String>,
+}
+
 /// What the pool says of itself.
 struct Glance {
     strategy: &'static str,
@@ -106,6 +116,7 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         configuration: loaded(&configured, *service.watched.borrow()),
         shared_quota: Part { on: false },
         state_file: state(service),
+        metrics: metrics(&service.metrics_address),
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
         started_at: rfc3339(service.started.wall),
@@ -122,6 +133,11 @@ fn state(service: &Service) -> State {
         error: status.failing,
         write_errors: status.failures,
     }
+}
+
+fn metrics(listener: &MetricsAddress) -> Metrics {
+    let address = listener.address().map(|address| address.to_string());
+    Metrics { on: address.is_some(), address, error: listener.error() }
 }
 
 fn loaded(configured: &Arc<Configured>, watched: Mode) -> Loaded {

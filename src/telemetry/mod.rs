@@ -1,7 +1,9 @@
 //! What the daemon tells its operators.
 
 pub mod logging;
+pub mod metrics;
 
 mod journal;
 
 pub use journal::{Event, Journal};
+pub use metrics::Metrics;

@@ -14,6 +14,7 @@ mod command;
 mod concurrency;
 mod examples;
 mod leaks;
+mod metrics;
 mod probes;
 mod reload;
 mod state;

@@ -30,7 +30,8 @@ impl TestDaemon {
         Self::with(keys_json, "")
     }
 
-    /// The same with more lines in keypool.toml. Keys are probed only if there is a `[probe]`.
+    /// The same with more lines in keypool.toml. Keys are probed only if there is a `[probe]`, and
+    /// metrics are served over TCP only if there is a `metrics_addr`.
     pub(crate) fn with(keys_json: &str, toml: &str) -> Self {
         Self::assembled(keys_json, &[], |_| toml.to_owned())
     }
@@ -59,9 +60,10 @@ impl TestDaemon {
         fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
         let toml = prepare(&path);
         let state = if toml.contains("state_dir") { "" } else { "state_dir = \"\"\n" };
+        let metrics = if toml.contains("metrics_addr") { "" } else { "metrics_addr = \"\"\n" };
         let toml = toml.replace("STATE", path("state").to_str().unwrap());
         let settings = format!(
-            "{state}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n{}",
+            "{state}{metrics}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n{}",
             path("keypool.sock"),
             path("keys.json"),
             if toml.contains("[probe]") { "" } else { "[probe]\nenabled = false\n" },

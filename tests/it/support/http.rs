@@ -1,7 +1,7 @@
 //! HTTP by hand, so that a test sees every byte.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -61,6 +61,18 @@ pub(crate) fn exchange(socket: &Path, bytes: &[u8], half_close: bool) -> String 
     if half_close {
         stream.shutdown(Shutdown::Write).ok();
     }
+    read_all(stream)
+}
+
+/// Sends `bytes` over TCP and reads to the end of the connection.
+pub(crate) fn exchange_over(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).ok();
+    Answer::parse(&read_all(stream))
+}
+
+fn read_all(mut stream: impl Read) -> String {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     loop {

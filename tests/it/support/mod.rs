@@ -8,10 +8,12 @@ use keypool::clock::Clock;
 mod daemon;
 mod fake_provider;
 mod http;
+mod scrape;
 
 pub(crate) use daemon::TestDaemon;
 pub(crate) use fake_provider::{FakeProvider, Manner};
-pub(crate) use http::{Answer, exchange, send};
+pub(crate) use http::{Answer, exchange, exchange_over, send};
+pub(crate) use scrape::Scrape;
 
 /// Eight keys: three of 15 requests a minute, five of 60.
 pub(crate) const EIGHT_KEYS: &str = include_str!("../../../config/keys.json");

@@ -1,0 +1,34 @@
+//! `GET /metrics`: everything that Prometheus scrapes.
+
+use hyper::Response;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+
+use super::answer::{Body, full};
+use super::problem::Problem;
+use super::service::Service;
+use crate::telemetry::metrics::{Reading, Surroundings};
+
+/// The text format, as Prometheus asks for it.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every metric. The pool is held for as long as it is read, not for as long as the text is
+/// written; that is done where it keeps no request waiting.
+pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem> {
+    let turn = service.metrics.scrape_turn().await;
+    let reading = service.call(Reading::of);
+    let around = Surroundings {
+        serving: !service.is_draining(),
+        state_write_errors: service.keeper.as_ref().map_or(0, |keeper| keeper.status().failures),
+    };
+    let metrics = service.metrics.clone();
+    let written = service.tasks.spawn_blocking(move || {
+        let text = metrics.text(&reading, around);
+        drop(turn);
+        text
+    });
+    let mut response = Response::new(full(written.await.map_err(|_| Problem::internal())?));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
