@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,6 +34,8 @@ struct Shared {
     day: Rc<Day>,
     socket: PathBuf,
     random: RefCell<Random>,
+    /// Requests that the daemon has not answered yet.
+    asking: Cell<u64>,
     served: Cell<u64>,
     refused: Cell<u64>,
 }
@@ -43,8 +44,8 @@ impl Callers {
     /// Nobody has come yet to `socket`.
     pub(crate) fn new(day: Rc<Day>, socket: PathBuf) -> Self {
         let random = RefCell::new(Random::new(5));
-        let (served, refused) = (Cell::new(0), Cell::new(0));
-        Self { shared: Rc::new(Shared { day, socket, random, served, refused }) }
+        let (asking, served, refused) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        Self { shared: Rc::new(Shared { day, socket, random, asking, served, refused }) }
     }
 
     /// Those of the next `span` come, independently of each other.
@@ -61,12 +62,17 @@ impl Callers {
         }
     }
 
-    /// Gives the daemon the time to answer those who have come; some wait in its line.
-    pub(crate) async fn settle(&self) -> io::Result<()> {
-        for _ in 0..2 {
-            send(&self.shared.socket, "GET", "/livez", "").await?;
+    /// Returns once nobody is without an answer but those who wait in the daemon's line, so that
+    /// no time passes while it works.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        tokio::task::yield_now().await;
+        loop {
+            let status = send(&self.shared.socket, "GET", "/v1/status", "").await?;
+            let status: Value = serde_json::from_str(&status.body)?;
+            if status["waiting"].as_u64() == Some(self.shared.asking.get()) {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
@@ -75,16 +81,20 @@ impl Shared {
         self.random.borrow_mut().unit()
     }
 
+    /// What the daemon answers; it outlives its callers.
+    async fn ask(&self, path: &str, body: &Value) -> Option<Value> {
+        self.asking.set(self.asking.get() + 1);
+        let answer = send(&self.socket, "POST", path, &body.to_string()).await;
+        self.asking.set(self.asking.get() - 1);
+        serde_json::from_str(&answer.ok().filter(|answer| answer.status == 200)?.body).ok()
+    }
+
     /// One call of an application, with as many keys as it takes.
     async fn call(&self, wish: Wish) {
         let mut path = "/v1/select";
         let mut body = json!({"model": wish.model(), "tokens": 1500, "wait_ms": PATIENCE_MILLIS});
         loop {
-            // The daemon outlives its callers.
-            let answer = send(&self.socket, "POST", path, &body.to_string()).await;
-            let lease = answer.ok().filter(|answer| answer.status == 200);
-            let lease = lease.and_then(|answer| serde_json::from_str::<Value>(&answer.body).ok());
-            let Some(lease) = lease else {
+            let Some(lease) = self.ask(path, &body).await else {
                 self.refused.set(self.refused.get() + 1);
                 return;
             };
@@ -99,7 +109,7 @@ impl Shared {
                 body["tokens_used"] = json!(said.tokens);
                 self.served.set(self.served.get() + 1);
                 // A report that fails is a lease that expires.
-                send(&self.socket, "POST", "/v1/report", &body.to_string()).await.ok();
+                self.ask("/v1/report", &body).await;
                 return;
             }
             body["body"] = json!(said.body.to_string());

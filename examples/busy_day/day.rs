@@ -151,7 +151,7 @@ impl Day {
                     "message": "API key not valid.", "details": [info]});
                 error(400, json!({ "error": error_body }))
             }
-            Wish::Claude if self.is_in(SHARED) && chance < 0.12 => {
+            Wish::Claude if self.is_in(SHARED) && key_id == "claude_01" && chance < 0.12 => {
                 let message = "This request would exceed your organization's rate limit.";
                 let body = json!({"type": "rate_limit_error", "message": message});
                 error(429, json!({"type": "error", "error": body}))
@@ -186,7 +186,7 @@ pub(crate) fn keys_json(on_disk: OnDisk) -> String {
     let flash =
         || json!({"rpm": 15, "tpm": 1_000_000, "rpd": 5000, "burst_capacity": 5, "priority": 3});
     let pro = |priority| json!({"rpm": 60, "tpm": 2_000_000, "rpd": 40_000, "burst_capacity": 10, "priority": priority});
-    let gpt = || json!({"rpm": 50, "tpm": 200_000, "rpd": 10_000, "max_concurrent": 20});
+    let gpt = || json!({"rpm": 50, "tpm": 200_000, "rpd": 14_000, "max_concurrent": 20});
     let claude = |priority| json!({"rpm": 50, "tpm": 80_000, "priority": priority});
     let mut keys = vec![
         key("flash_01", "gemini", Wish::Flash, flash()),
