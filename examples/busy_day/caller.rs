@@ -10,6 +10,7 @@ use std::time::Duration;
 use keypool::clock::Clock;
 use serde_json::{Value, json};
 
+#[allow(dead_code, reason = "the simulation uses more")]
 #[path = "../../tests/support/provider/random.rs"]
 mod random;
 

@@ -33,16 +33,17 @@ impl Running {
         let path = |name: &str| dir.path().join(name);
         fs::write(path("keys.json"), keys_json(OnDisk::Valid))?;
         fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600))?;
-        let mut toml = format!(
+        let place = |name: &str| path(name).display().to_string();
+        let providers = ["gemini", "openai", "anthropic"]
+            .map(|name| format!("[providers.{name}]\nbase_url = \"http://{provider}\"\n"));
+        let toml = format!(
             "socket = {:?}\nkeys = {:?}\nstate_dir = {:?}\nmetrics_addr = \"\"\nlog = \"error\"\n\
-             [probe]\nallow_private = true\n",
-            path("keypool.sock").display().to_string(),
-            path("keys.json").display().to_string(),
-            path("state").display().to_string(),
+             [probe]\nallow_private = true\n{}",
+            place("keypool.sock"),
+            place("keys.json"),
+            place("state"),
+            providers.concat(),
         );
-        for name in ["gemini", "openai", "anthropic"] {
-            toml += &format!("[providers.{name}]\nbase_url = \"http://{provider}\"\n");
-        }
         fs::write(path("keypool.toml"), toml)?;
 
         let secrets = KEYS.map(|(id, provider)| {

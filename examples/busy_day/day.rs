@@ -47,9 +47,9 @@ type Hours = (f64, f64);
 
 /// The provider openai answers 503.
 const OUTAGE: Hours = (9.2, 9.5);
-/// pro_03 is revoked, until somebody notices and renews it.
+/// `pro_03` is revoked, until somebody notices and renews it.
 const REVOKED: Hours = (10.5, 15.0);
-/// Somebody else uses claude_01.
+/// Somebody else uses `claude_01`.
 const SHARED: Hours = (17.0, 18.5);
 /// keys.json is not valid.
 const BROKEN: Hours = (14.0, 14.4);
@@ -174,7 +174,7 @@ impl Day {
     }
 }
 
-/// The keys, of which gpt_03 comes later.
+/// The keys, of which `gpt_03` comes later.
 pub(crate) fn keys_json(on_disk: OnDisk) -> String {
     let key = |id: &str, provider: &str, wish: Wish, limits: Value| {
         let mut key = json!({"key_id": id, "provider": provider, "model_name": wish.model()});
@@ -212,7 +212,7 @@ pub(crate) fn keys_json(on_disk: OnDisk) -> String {
     }
 }
 
-/// Every key_id of the day, with its provider.
+/// Every `key_id` of the day, with its provider.
 pub(crate) const KEYS: [(&str, &str); 13] = [
     ("flash_01", "GEMINI"),
     ("flash_02", "GEMINI"),

@@ -196,6 +196,7 @@ fn every_panel_and_every_rule_finds_its_data_in_daemons_at_work_and_in_trouble()
     let after = before.after_a_kill(|_| {});
     drop(before);
 
+    let refused = json!({"outcome": "rate_limited", "retry_after_ms": 1000});
     let done = AtomicBool::new(false);
     let going_on = |work: &dyn Fn()| {
         while !done.load(Ordering::Relaxed) {
@@ -214,7 +215,6 @@ fn every_panel_and_every_rule_finds_its_data_in_daemons_at_work_and_in_trouble()
         // It tries to listen again and again.
         scope.spawn(|| going_on(&|| after.pass(Duration::from_secs(1))));
         trouble(troubled);
-        let refused = json!({"outcome": "rate_limited", "retry_after_ms": 1000});
         scope.spawn(|| going_on(&|| suffer(troubled, "hot_1", &refused)));
 
         let questions: Vec<Question> =
@@ -233,7 +233,7 @@ fn every_panel_and_every_rule_finds_its_data_in_daemons_at_work_and_in_trouble()
                 told == 0
             });
             let waited = Clock::System.now().at.since(begun);
-            if waited > Duration::from_secs(60) {
+            if waited > Duration::from_mins(1) {
                 done.store(true, Ordering::Relaxed);
                 panic!("nothing to show for {open:#?}");
             }
