@@ -87,13 +87,14 @@ fn work(daemon: &TestDaemon) {
 
 /// A daemon with one provider for each kind of trouble.
 fn troubled() -> TestDaemon {
-    let keys: [(&str, usize); 8] = [
+    let keys: [(&str, usize); 9] = [
         ("gone", 1),
         ("failing", 3),
         ("half", 3),
         ("many", 7),
         ("one", 2),
         ("hot", 2),
+        ("odd", 2),
         ("day", 1),
         ("bare", 2),
     ];
@@ -142,6 +143,10 @@ fn trouble(daemon: &TestDaemon) {
     }
     for _ in 0..5 {
         suffer(daemon, "hot_1", &json!({"outcome": "rate_limited", "retry_after_ms": 1000}));
+        daemon.pass(Duration::from_secs(2));
+    }
+    for key in ["odd_1", "odd_2", "odd_1", "odd_2"] {
+        suffer(daemon, key, &json!({"outcome": "rate_limited", "retry_after_ms": 1000}));
         daemon.pass(Duration::from_secs(2));
     }
     for _ in 0..9 {
