@@ -77,8 +77,11 @@ impl Loader {
         // What changed while it was read must be read again.
         let after = Looks::at(looks.paths().map(ToOwned::to_owned));
         self.looks.send_replace(Arc::new(looks.if_still(&after)));
-        service.metrics.reloaded(&outcome, service.clock.now().wall);
-        telling::outcome(&outcome, &before, &service.configuration.current());
+        let now = service.clock.now().wall;
+        service.metrics.reloaded(&outcome, now);
+        for news in telling::outcome(&outcome, &before, &service.configuration.current()) {
+            service.journal.reloaded(now, news);
+        }
         outcome
     }
 

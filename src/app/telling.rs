@@ -1,32 +1,44 @@
-//! What a reload writes to the log: ids, places and reasons, and nothing that was said before.
+//! What a reload writes to the log and to the journal: ids, places and reasons, and nothing that was said before.
 
 use std::fmt::Write as _;
 
 use crate::control::ReloadOutcome;
 use crate::pool::{KeyChanges, KeyId};
 use crate::server::Configured;
+use crate::telemetry::ReloadNews;
 
-/// Logs what a reload has made of `before`.
-pub(super) fn outcome(outcome: &ReloadOutcome, before: &Configured, now: &Configured) {
+/// Logs what a reload has made of `before`, and says what of it is worth an event.
+pub(super) fn outcome(
+    outcome: &ReloadOutcome,
+    before: &Configured,
+    now: &Configured,
+) -> Vec<ReloadNews> {
+    let mut news = Vec::new();
+    let mut tell = |name, message: &str, keys| {
+        news.push(ReloadNews { name, message: message.to_owned(), keys });
+    };
     for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
         tracing::warn!("{warning}");
     }
     if !now.needs_restart.is_empty() && now.needs_restart != before.needs_restart {
-        tracing::warn!(
-            "changed, but in use only after a restart: {}",
-            now.needs_restart.join(", ")
-        );
+        let settings = now.needs_restart.join(", ");
+        let message = format!("changed, but in use only after a restart: {settings}");
+        tracing::warn!("{message}");
+        tell("restart_needed", &message, Vec::new());
     }
     match outcome {
-        ReloadOutcome::Applied { keys, .. } => tracing::info!(
-            generation = now.generation,
-            "{}; {} keys from {}{}",
-            rotation(now),
-            now.keys,
-            now.source,
-            // At the start every key is new.
-            if before.generation == 0 { String::new() } else { changes(keys) },
-        ),
+        ReloadOutcome::Applied { keys, .. } => {
+            let in_use = format!("{}; {} keys from {}", rotation(now), now.keys, now.source);
+            let generation = now.generation;
+            // At the start every key is new, and nobody follows events yet.
+            if before.generation == 0 {
+                tracing::info!(generation, "{in_use}");
+            } else {
+                let message = in_use + &changes(keys);
+                tracing::info!(generation, "{message}");
+                tell("reloaded", &message, touched(keys));
+            }
+        }
         ReloadOutcome::Kept { errors } if *errors == before.errors => {
             tracing::debug!("the configuration is as invalid as before");
         }
@@ -35,19 +47,28 @@ pub(super) fn outcome(outcome: &ReloadOutcome, before: &Configured, now: &Config
                 tracing::error!("{error}");
             }
             let count = errors.len();
-            tracing::error!(
+            let message = format!(
                 "the configuration is not taken ({count} errors); what was in use stays in use"
             );
+            tracing::error!("{message}");
+            tell("reload_failed", &message, Vec::new());
         }
         ReloadOutcome::Unchanged | ReloadOutcome::NeedsRestart { .. }
             if !before.errors.is_empty() =>
         {
-            tracing::info!("the configuration is valid again, and as it was");
+            let message = "the configuration is valid again, and as it was";
+            tracing::info!("{message}");
+            tell("reloaded", message, Vec::new());
         }
         ReloadOutcome::Unchanged | ReloadOutcome::NeedsRestart { .. } => {
             tracing::debug!("the configuration is as it was");
         }
     }
+    news
+}
+
+fn touched(keys: &KeyChanges) -> Vec<KeyId> {
+    [&keys.added[..], &keys.removed, &keys.changed].concat()
 }
 
 fn rotation(now: &Configured) -> String {

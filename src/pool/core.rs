@@ -230,6 +230,7 @@ impl Pool {
         let group = self.stock[idx].group;
         self.stock[group].clear();
         self.stock[idx].refused_models.clear();
+        self.changed(idx, Change::Cleared { keys: self.stock.ids_in(group) }, now);
         self.revive(idx, "cleared by an administrator", now);
         self.ease(group);
         self.serve_line(now);

@@ -57,6 +57,11 @@ pub enum Change {
         /// Why that is thought.
         reason: &'static str,
     },
+    /// An administrator has had the failures of its group forgotten.
+    Cleared {
+        /// Every key of the group.
+        keys: Vec<KeyId>,
+    },
     /// It may not use a model for a while.
     ModelRefused {
         /// The model.
@@ -123,6 +128,7 @@ impl Change {
             Self::Recovered { .. } => "recovered",
             Self::Dead { .. } => "dead",
             Self::Revived { .. } => "revived",
+            Self::Cleared { .. } => "cleared",
             Self::ModelRefused { .. } => "model_refused",
             Self::SecretMissing { .. } => "secret_missing",
             Self::SecretFound => "secret_found",

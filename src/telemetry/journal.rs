@@ -1,4 +1,5 @@
-//! The journal: every change of the pool as one log line and one event.
+//! The journal: every change of the pool as one log line and one event, and every reload that
+//! changes something as an event.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,10 +39,12 @@ pub struct Event {
     pub time: String,
     /// What happened: `cooling`, `rotated`, …
     pub event: &'static str,
-    /// The key it happened to, or the first of its group.
-    pub key_id: String,
+    /// The key it happened to, or the first of its group; absent if it is of no key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
     /// The key's provider.
-    pub provider: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// Every key it happened to, where there can be several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
@@ -70,10 +73,16 @@ impl Journal {
         for transition in transitions {
             let told = tell(&transition);
             log(&transition, &told);
-            let event = self.keep(&transition, told);
-            // Without a live reader there is nobody to send to.
-            self.live.send(event).ok();
+            let key = Some((&transition.key, &*transition.provider));
+            self.tell(transition.at, transition.change.name(), key, told);
         }
+    }
+
+    /// Takes note of what a reload has come to, in words that the log has already.
+    pub fn reloaded(&self, at: WallTime, news: ReloadNews) {
+        let ReloadNews { name, message, keys } = news;
+        let told = Told { message, keys, ..Told::default() };
+        self.tell(at, name, None, told);
     }
 
     /// Takes note of a grant, in the log alone: there are too many for events.
@@ -91,15 +100,15 @@ impl Journal {
         self.live.subscribe()
     }
 
-    fn keep(&self, transition: &Transition, told: Told) -> Arc<Event> {
+    fn tell(&self, at: WallTime, name: &'static str, key: Option<(&KeyId, &str)>, told: Told) {
         let mut events = self.lock();
         events.last_id += 1;
         let event = Arc::new(Event {
             id: events.last_id,
-            time: rfc3339(transition.at),
-            event: transition.change.name(),
-            key_id: transition.key.to_string(),
-            provider: transition.provider.to_string(),
+            time: rfc3339(at),
+            event: name,
+            key_id: key.map(|(id, _)| id.to_string()),
+            provider: key.map(|(_, provider)| provider.to_owned()),
             keys: told.keys.iter().map(ToString::to_string).collect(),
             from: told.from.map(|key| key.to_string()),
             reason: told.reason,
@@ -110,12 +119,25 @@ impl Journal {
         if events.kept.len() > KEPT {
             events.kept.pop_front();
         }
-        event
+        // Under the lock, so that live readers see events in their order; without a live reader
+        // there is nobody to send to.
+        self.live.send(event).ok();
     }
 
     fn lock(&self) -> MutexGuard<'_, Events> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a reload has come to, for people who follow events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReloadNews {
+    /// The name of the event: `reloaded`, `reload_failed` or `restart_needed`.
+    pub name: &'static str,
+    /// In a line for people.
+    pub message: String,
+    /// The keys that came, went or changed.
+    pub keys: Vec<KeyId>,
 }
 
 /// A change in words.
@@ -162,6 +184,11 @@ fn tell(transition: &Transition) -> Told {
         Change::Revived { reason } => Told {
             message: format!("{key} revived: {reason}"),
             reason: Some((*reason).to_owned()),
+            ..Told::default()
+        },
+        Change::Cleared { keys } => Told {
+            message: format!("{} cleared: its failures are forgotten", names(keys, key)),
+            keys: keys.clone(),
             ..Told::default()
         },
         Change::ModelRefused { model, until, detail } => Told {
@@ -254,6 +281,7 @@ fn log(transition: &Transition, told: &Told) {
         | Change::LeaseExpired { .. } => warn!(key_id, reason, "{}", told.message),
         Change::HalfOpen { .. }
         | Change::Recovered { .. }
+        | Change::Cleared { .. }
         | Change::Revived { .. }
         | Change::SecretFound
         | Change::ProviderUp

@@ -5,5 +5,5 @@ pub mod metrics;
 
 mod journal;
 
-pub use journal::{Event, Journal};
+pub use journal::{Event, Journal, ReloadNews};
 pub use metrics::Metrics;

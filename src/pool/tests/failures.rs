@@ -177,6 +177,7 @@ fn a_rejected_key_is_dead_with_every_entry_of_its_credential() {
     assert_eq!(game.changes(), ["dead"]);
     game.pool.clear(&id("a"), game.now);
     assert_eq!([game.state("a"), game.state("b")], ["ready", "ready"]);
+    assert_eq!(game.changes(), ["cleared", "revived", "revived"]);
 }
 
 #[test]

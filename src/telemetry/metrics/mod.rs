@@ -243,4 +243,39 @@ fn opts(family: &Family) -> Opts {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn counted(metrics: &Metrics, name: &str) -> u64 {
+        let text = TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
+        let number = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    #[test]
+    fn what_is_counted_outside_of_the_pool_is_there_from_the_start() {
+        let metrics = Metrics::new(WallTime::from_millis(1_500));
+        assert_eq!(counted(&metrics, "keypool_selects_total{result=\"granted\"}"), 0);
+        metrics.selected(SelectResult::Granted, Duration::from_micros(7));
+        assert_eq!(counted(&metrics, "keypool_selects_total{result=\"granted\"}"), 1);
+        let bucket = "keypool_select_duration_seconds_bucket{le=\"0.00001\"}";
+        assert_eq!(counted(&metrics, bucket), 1);
+    }
+
+    #[test]
+    fn a_connection_is_open_until_it_is_dropped() {
+        let metrics = Metrics::new(WallTime::default());
+        let connected = [metrics.connected(), metrics.connected()];
+        assert_eq!(counted(&metrics, "keypool_connections "), 2);
+        drop(connected);
+        assert_eq!(counted(&metrics, "keypool_connections "), 0);
+    }
+
+    #[test]
+    fn a_refresh_is_counted_by_its_store_and_result() {
+        let metrics = Metrics::new(WallTime::default());
+        metrics.secret_refreshed("vault", Refresh::Denied);
+        let series = "keypool_secret_refreshes_total{result=\"denied\",store=\"vault\"}";
+        assert_eq!(counted(&metrics, series), 1);
+    }
+}
