@@ -7,7 +7,7 @@
 //! prometheus --config.file=grafana/prometheus/prometheus.yml --storage.tsdb.path=target/busy_day
 //! ```
 //!
-//! The daemon is the real one, on a clock that moves by hand: a day takes about a minute. Its
+//! The daemon is the real one, on a clock that moves by hand: a day takes a few minutes. Its
 //! callers and its providers follow the script of [`day`], in which a provider fails for a while, a
 //! key is revoked and renewed, a limit is lower than keys.json says, demand goes over the capacity
 //! at noon, and somebody saves a file that is not valid. The day is the one that ends now, or the
