@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use keypool::telemetry::metrics::{CATALOGUE, EXPORTED_LATER, PROCESS};
 use serde_json::{Value, json};
 
 use crate::support::{
-    EIGHT_KEYS, FakeProvider, Manner, Scrape, TestDaemon, exchange, exchange_over, keys_json, send,
-    until,
+    EIGHT_KEYS, FakeProvider, FakeVault, Manner, Scrape, TestDaemon, exchange, exchange_over,
+    keys_json, send, until,
 };
 
 /// A daemon that serves metrics at a port of its own.
@@ -313,10 +314,7 @@ fn waits_are_measured_and_not_part_of_the_time_of_a_select() {
         waiter.join().unwrap();
         let in_vain = scope.spawn(|| daemon.post("/v1/select", &json!({"wait_ms": 2_000})));
         until("it waits", || waiters() == Some(1.0));
-        while !in_vain.is_finished() {
-            daemon.pass(Duration::from_secs(2));
-            thread::yield_now();
-        }
+        daemon.pass(Duration::from_secs(2));
         assert_eq!(in_vain.join().unwrap().status, 429);
     });
     let seen = scrape(&daemon);
@@ -536,12 +534,20 @@ fn no_label_is_of_a_clients_making() {
 
 #[test]
 fn a_mixed_load_is_clean_to_promtool_and_holds_every_name_of_the_catalogue() {
-    let daemon = TestDaemon::with(EIGHT_KEYS, OVER_TCP);
+    let vault = FakeVault::start(&[("far", "fake-secret-far")]);
+    let mut keys: Value = serde_json::from_str(EIGHT_KEYS).unwrap();
+    let far = json!({"key_id": "far", "secret_store": "vault", "rpm": 15});
+    keys["keys"].as_array_mut().unwrap().push(far);
+    let variables = vault.variables();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
+    let daemon = TestDaemon::with_variables(&keys.to_string(), OVER_TCP, &variables);
+    until("the secret comes", || daemon.state("far") == "ready");
     let address = address(&daemon);
     let outcomes =
         ["success", "rate_limited", "auth_failed", "server_error", "timeout", "cancelled"];
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for client in 0..4 {
+        let clients = [0, 1, 2, 3].map(|client| {
             let daemon = &daemon;
             scope.spawn(move || {
                 for turn in 0..60 {
@@ -554,25 +560,30 @@ fn a_mixed_load_is_clean_to_promtool_and_holds_every_name_of_the_catalogue() {
                         let path = if turn % 3 == 0 { "/v1/rotate" } else { "/v1/report" };
                         daemon.post(path, &body);
                     }
-                    daemon.pass(Duration::from_secs(1));
                 }
-            });
-        }
+            })
+        });
         scope.spawn(|| {
             for _ in 0..20 {
                 Scrape::of(&over_tcp(address, "GET /metrics", "Host: localhost\n").body);
             }
         });
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                daemon.pass(Duration::from_millis(100));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let ended = clients.map(thread::ScopedJoinHandle::join);
+        over.store(true, Ordering::SeqCst);
+        assert!(ended.iter().all(Result::is_ok));
     });
     let text = over_tcp(address, "GET /metrics", "Host: localhost\n").body;
     assert_eq!(promtool(&text), (true, String::new()));
 
     let seen = Scrape::of(&text);
     let exported = seen.families();
-    // Nothing fetches secrets anew yet, so there is nothing to count.
-    let silent = ["keypool_secret_refreshes_total"];
-    let catalogued = CATALOGUE.iter().map(|family| family.name).chain(PROCESS);
-    assert_eq!(exported, catalogued.filter(|name| !silent.contains(name)).collect());
+    assert_eq!(exported, CATALOGUE.iter().map(|family| family.name).chain(PROCESS).collect());
     assert!(EXPORTED_LATER.iter().all(|name| !exported.contains(name)));
 }
 
