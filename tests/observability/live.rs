@@ -13,12 +13,10 @@ use serde_json::{Value, json};
 
 use crate::board::{Board, Question};
 use crate::prometheus::Prometheus;
-use crate::support::{FakeProvider, Manner, TestDaemon, keys_json, until};
+use crate::support::{FakeProvider, FakeVault, Manner, TestDaemon, keys_json, until};
 
-/// What is not to be had from these daemons: quota shared through Redis, and secrets of a store
-/// that is asked again and again.
-const NOT_HERE: [&str; 3] =
-    ["keypool_shared_", "keypool_secret_refreshes_total", "keypool_secret_max_stale_seconds"];
+/// What is not to be had from these daemons: quota shared through Redis.
+const NOT_HERE: [&str; 1] = ["keypool_shared_"];
 
 const METRICS: &str = "metrics_addr = \"127.0.0.1:0\"\n";
 
@@ -170,6 +168,21 @@ fn forgetful() -> TestDaemon {
     daemon
 }
 
+/// A daemon whose store of secrets has been away for most of the time that secrets may serve.
+fn stale(vault: &FakeVault) -> TestDaemon {
+    let keys = keys_json(&[("far", r#""secret_store": "vault""#)]);
+    let variables = vault.variables();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
+    let daemon = TestDaemon::with_variables(&keys, METRICS, &variables);
+    until("the secret comes", || daemon.state("far") == "ready");
+    vault.trouble(Some(500));
+    daemon.pass(Duration::from_hours(20));
+    until("the store is away", || {
+        !daemon.get("/v1/status").json()["secret_stores"]["vault"]["error"].is_null()
+    });
+    daemon
+}
+
 /// A daemon at an address that stays, so that Prometheus sees it start anew.
 fn restarting() -> TestDaemon {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -189,14 +202,15 @@ fn key(question: &Question) -> &'static str {
 #[test]
 fn every_panel_and_every_rule_finds_its_data_in_daemons_at_work_and_in_trouble() {
     let provider = FakeProvider::start(Manner::Honest);
-    let daemons = [busy(&provider), troubled(), forgetful()];
+    let vault = FakeVault::start(&[("far", "fake-secret-far")]);
+    let daemons = [busy(&provider), troubled(), forgetful(), stale(&vault)];
     let before = restarting();
     let nobody = "127.0.0.1:1".to_owned();
     let targets: Vec<String> =
         daemons.iter().chain([&before]).map(address).chain([nobody]).collect();
     let prometheus = Prometheus::start(&targets);
-    until("every daemon was scraped", || prometheus.ask("up == 1").len() == 4);
-    let [busy, troubled, forgetful] = &daemons;
+    until("every daemon was scraped", || prometheus.ask("up == 1").len() == 5);
+    let [busy, troubled, forgetful, stale] = &daemons;
     before.pass(Duration::from_hours(1));
     let after = before.after_a_kill(|_| {});
     drop(before);
@@ -217,6 +231,7 @@ fn every_panel_and_every_rule_finds_its_data_in_daemons_at_work_and_in_trouble()
             going_on(&|| drop(busy.post("/v1/select", &patient)));
         });
         scope.spawn(|| going_on(&|| forgetful.pass(Duration::from_secs(1))));
+        scope.spawn(|| going_on(&|| stale.pass(Duration::from_secs(1))));
         // It tries to listen again and again.
         scope.spawn(|| going_on(&|| after.pass(Duration::from_secs(1))));
         trouble(troubled);
