@@ -172,7 +172,11 @@ impl Loader {
                 let read = LastRead { at: service.clock.now().at, max_stale: None };
                 service.metrics.secrets.read(id.clone(), read);
             }
-            put_in_use(service, id, found.map(|found| found.secret).map_err(no_secret));
+            put_in_use(
+                service,
+                id,
+                found.map(|found| found.secret).map_err(|missing| no_secret(&missing)),
+            );
         }
     }
 
@@ -204,7 +208,7 @@ fn put_in_use(service: &Service, id: &KeyId, found: Result<Secret, NoSecret>) {
 }
 
 /// Why a key has no secret, as the pool is told.
-fn no_secret(missing: MissingSecret) -> NoSecret {
+fn no_secret(missing: &MissingSecret) -> NoSecret {
     let reason = missing.to_string().into();
     if missing.why.is_pending() { NoSecret::NotYet(reason) } else { NoSecret::Missing(reason) }
 }
@@ -248,7 +252,10 @@ impl Prepared {
         *looks = std::mem::take(looks).and(Looks::at(keys.files()));
         let fetch = |(id, reference)| {
             let found = bootstrap.stores.find(reference, remote);
-            (KeyId::clone(id), found.map(|found| found.secret).map_err(no_secret))
+            (
+                KeyId::clone(id),
+                found.map(|found| found.secret).map_err(|missing| no_secret(&missing)),
+            )
         };
         let secrets = keys.secrets.iter().map(fetch).collect();
         Ok(Self { bootstrap, keys, secrets })

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use tracing::{debug, info, warn};
 
+use super::words::Told;
 use crate::clock::rfc3339;
 use crate::pool::{Change, KeyId, Lease, Transition, WallTime};
 
@@ -71,7 +72,7 @@ impl Journal {
     /// Takes note of what a call of the pool has changed.
     pub fn record(&self, transitions: Vec<Transition>) {
         for transition in transitions {
-            let told = tell(&transition);
+            let told = Told::of(&transition);
             log(&transition, &told);
             let key = Some((&transition.key, &*transition.provider));
             self.tell(transition.at, transition.change.name(), key, told);
@@ -138,135 +139,6 @@ pub struct ReloadNews {
     pub message: String,
     /// The keys that came, went or changed.
     pub keys: Vec<KeyId>,
-}
-
-/// A change in words.
-#[derive(Default)]
-struct Told {
-    message: String,
-    keys: Vec<KeyId>,
-    from: Option<KeyId>,
-    reason: Option<String>,
-    until: Option<WallTime>,
-}
-
-fn tell(transition: &Transition) -> Told {
-    let key = &transition.key;
-    match &transition.change {
-        Change::Cooling { keys, until, reason, detail } => Told {
-            message: format!(
-                "{} cooling until {}: {}",
-                names(keys, key),
-                rfc3339(*until),
-                said(reason.name(), detail)
-            ),
-            keys: keys.clone(),
-            reason: Some(reason.name().to_owned()),
-            until: Some(*until),
-            ..Told::default()
-        },
-        Change::HalfOpen { keys } => Told {
-            message: format!("{} half-open: one trial at a time", names(keys, key)),
-            keys: keys.clone(),
-            ..Told::default()
-        },
-        Change::Recovered { keys } => Told {
-            message: format!("{} recovered: the trial succeeded", names(keys, key)),
-            keys: keys.clone(),
-            ..Told::default()
-        },
-        Change::Dead { keys, detail } => Told {
-            message: format!("{} dead: the provider rejects the key ({detail})", names(keys, key)),
-            keys: keys.clone(),
-            reason: Some(detail.to_string()),
-            ..Told::default()
-        },
-        Change::Revived { reason } => Told {
-            message: format!("{key} revived: {reason}"),
-            reason: Some((*reason).to_owned()),
-            ..Told::default()
-        },
-        Change::Cleared { keys } => Told {
-            message: format!("{} cleared: its failures are forgotten", names(keys, key)),
-            keys: keys.clone(),
-            ..Told::default()
-        },
-        Change::ModelRefused { model, until, detail } => Told {
-            message: format!(
-                "{key} not used for {model} until {}: {}",
-                rfc3339(*until),
-                said("the provider refuses the model to this key", detail)
-            ),
-            reason: Some(detail.to_string()),
-            until: Some(*until),
-            ..Told::default()
-        },
-        Change::SecretMissing { reason } => Told {
-            message: format!("{key} has no secret: {reason}"),
-            reason: Some(reason.to_string()),
-            ..Told::default()
-        },
-        Change::SecretFound => {
-            Told { message: format!("{key} has its secret again"), ..Told::default() }
-        }
-        Change::SecretChanged => {
-            Told { message: format!("{key} has another secret"), ..Told::default() }
-        }
-        Change::Rotated { from, outcome, detail } => Told {
-            message: format!("rotated from {from} to {key} after {}", said(outcome.name(), detail)),
-            from: Some(from.clone()),
-            reason: Some(outcome.name().to_owned()),
-            ..Told::default()
-        },
-        Change::QuotaWarning { limit, used, of } => Told {
-            message: format!("{key} has used {used} of {of} {}", limit.name()),
-            reason: Some(limit.name().to_owned()),
-            ..Told::default()
-        },
-        Change::LimitLearnt { learnt, configured } => Told {
-            message: format!(
-                "{key}: the provider names a limit of {} {}; {} is configured",
-                learnt.value,
-                learnt.kind.name(),
-                if *configured == u64::MAX { "none".to_owned() } else { configured.to_string() }
-            ),
-            reason: Some(learnt.kind.name().to_owned()),
-            ..Told::default()
-        },
-        Change::ProviderDown { until, detail } => Told {
-            message: format!(
-                "the provider {} fails for several keys alike; nothing is sent to it until {}: {}",
-                transition.provider,
-                rfc3339(*until),
-                said("last answer", detail)
-            ),
-            reason: Some(detail.to_string()),
-            until: Some(*until),
-            ..Told::default()
-        },
-        Change::ProviderUp => Told {
-            message: format!("the provider {} answers again", transition.provider),
-            ..Told::default()
-        },
-        Change::LeaseExpired { lease } => Told {
-            message: format!("lease {lease} of {key} was never reported"),
-            reason: Some(lease.to_string()),
-            ..Told::default()
-        },
-    }
-}
-
-/// The first key, and how many share its fate.
-fn names(keys: &[KeyId], first: &KeyId) -> String {
-    match keys.len() {
-        0 | 1 => first.to_string(),
-        2 => format!("{first} and one more key of its group"),
-        more => format!("{first} and {} more keys of its group", more - 1),
-    }
-}
-
-fn said(reason: &str, detail: &str) -> String {
-    if detail.is_empty() { reason.to_owned() } else { format!("{reason} ({detail})") }
 }
 
 /// Bad news is a warning.

@@ -5,6 +5,7 @@ pub mod metrics;
 
 mod journal;
 mod span;
+mod words;
 
 pub use journal::{Event, Journal, ReloadNews};
 pub use metrics::Metrics;

@@ -43,7 +43,7 @@ pub(super) struct Freshness {
 const CONFIRM_GONE: Duration = Duration::from_secs(5);
 
 /// The same for the word that we may not have it: rights are often changed in several steps.
-const CONFIRM_DENIED: Duration = Duration::from_secs(60);
+const CONFIRM_DENIED: Duration = Duration::from_mins(1);
 
 /// Nobody makes us fetch one secret more often than this.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
@@ -126,7 +126,7 @@ impl Freshness {
 /// 1 s, 2 s, 4 s … 60 s after so many failures in a row, of which a random part is waited.
 pub(super) fn backoff(failures: u32, chance: f64) -> Duration {
     const LEAST: Duration = Duration::from_millis(100);
-    const MOST: Duration = Duration::from_secs(60);
+    const MOST: Duration = Duration::from_mins(1);
     let doubled = Duration::from_secs(1 << failures.saturating_sub(1).min(6));
     doubled.min(MOST).mul_f64(chance).max(LEAST)
 }
