@@ -17,7 +17,7 @@ use crate::support::key_vault::{
 };
 
 /// What the store needs to know to find `vault`.
-fn address(vault: &KeyVault) -> Vec<(&'static str, String)> {
+pub(crate) fn address(vault: &KeyVault) -> Vec<(&'static str, String)> {
     vec![
         ("AZURE_VAULT_URL", vault.url(VAULT)),
         ("AZURE_AUTHORITY_HOST", vault.url(LOGIN)),
@@ -27,7 +27,7 @@ fn address(vault: &KeyVault) -> Vec<(&'static str, String)> {
 }
 
 /// The reader, who logs in with a secret.
-fn reader() -> Vec<(&'static str, String)> {
+pub(crate) fn reader() -> Vec<(&'static str, String)> {
     let ids = [("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", READER)];
     let secret = ("AZURE_CLIENT_SECRET", READER_SECRET);
     ids.into_iter().chain([secret]).map(|(name, value)| (name, value.to_owned())).collect()

@@ -5,8 +5,14 @@
 
 mod support;
 
+#[allow(dead_code, reason = "the tests of the daemon use other parts")]
+#[path = "../it/support/http.rs"]
+mod http;
+
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod daemon;
 mod vault;

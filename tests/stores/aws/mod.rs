@@ -12,7 +12,7 @@ use keypool::telemetry::logging::{self, LogFormat};
 use serde_json::json;
 use tempfile::TempDir;
 
-mod moto;
+pub(crate) mod moto;
 mod scripted;
 
 use self::moto::{AccessKey, Moto};
