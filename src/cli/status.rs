@@ -159,15 +159,16 @@ fn broken_providers(providers: &Value, now: WallTime) -> Vec<(String, String)> {
 /// How the stores on other machines are.
 fn secret_stores(stores: &Value, now: WallTime) -> Vec<(String, String)> {
     let told = |(name, store): (&String, &Value)| {
-        let (secrets, serving) = (words(&store["secrets"]), words(&store["serving"]));
-        let serve = format!("{serving} of {secrets} serve");
+        let count = |name: &str| store[name].as_u64().unwrap_or(0);
+        let serve =
+            format!("{} of {} serve", count("serving"), counted(count("secrets"), "secret"));
         row(
             "secrets",
             match store["error"].as_str() {
                 None => format!("{name}: {serve}"),
                 Some(error) => {
-                    let since = time(&store["away_since"], now);
-                    format!("{name} IS AWAY since {since}: {error}; {serve}, as last fetched")
+                    let went = time(&store["away_since"], now);
+                    format!("{name} WENT AWAY {went}: {error}; {serve}, as last fetched")
                 }
             },
         )
@@ -312,6 +313,21 @@ mod tests {
         let screen =
             shown(true, async |screen| status(&StatusArgs {}, &daemon.client, screen).await);
         assert_eq!(screen, format!("{}\n", ready()));
+    }
+
+    #[test]
+    fn stores_of_secrets_say_how_they_are() {
+        let stores = json!({
+            "aws": {"secrets": 1, "serving": 1, "stale": 0, "away_since": null, "error": null},
+            "vault": {"secrets": 8, "serving": 7, "stale": 7,
+                "away_since": "2026-11-21T11:59:00Z", "error": "cannot be fetched: timeout"},
+        });
+        let now = parse_rfc3339("2026-11-21T12:00:00Z").unwrap();
+        let told: Vec<String> =
+            secret_stores(&stores, now).into_iter().map(|(_, text)| text).collect();
+        let away = "vault WENT AWAY 1 min ago: cannot be fetched: timeout; 7 of 8 secrets serve, as \
+                    last fetched";
+        assert_eq!(told, ["aws: 1 of 1 secret serve", away]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod provider;
 mod api;
 mod command;
 mod concurrency;
+mod crates;
 mod events;
 mod examples;
 mod leaks;

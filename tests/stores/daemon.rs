@@ -100,9 +100,9 @@ impl Daemon {
         send(&self.socket(), "POST", path, Some(&body.to_string()))
     }
 
+    #[expect(clippy::print_stdout, reason = "it is shown where a test waits in vain")]
     fn state(&self, key_id: &str) -> String {
         let key = send(&self.socket(), "GET", &format!("/v1/keys/{key_id}"), None).json();
-        // Shown where a test waits in vain.
         println!("{key_id}: {} {}", key["state"], key["reason"]);
         key["state"].as_str().unwrap().to_owned()
     }

@@ -9,7 +9,7 @@ use super::report::{Advice, Report, Urgency};
 use super::stores;
 use crate::config::{BUILT_IN_PROVIDERS, Bootstrap, Keys, KeysSource, nearest};
 use crate::pool::KeyId;
-use crate::secrets::{EnvFile, MissingSecret, SecretRef, Source, Why};
+use crate::secrets::{EnvFile, FailureClass, MissingSecret, RemoteStore, SecretRef, Source, Why};
 
 /// Everything there is to advise.
 pub(super) fn give(built: &Bootstrap, keys: &Keys, seen: &Seen, report: &Report) -> Vec<Advice> {
@@ -57,6 +57,9 @@ impl Advisor<'_> {
         let mut advice = Vec::new();
         let mut by_file: BTreeMap<&Path, Vec<(String, String)>> = BTreeMap::new();
         for (id, missing) in self.missing() {
+            if self.of_store(id, missing).is_some() {
+                continue;
+            }
             let names = self.names_of(id);
             let unread = self.unread_with(names);
             if let (Why::NotSet, Some((file, name))) = (&missing.why, unread) {
@@ -81,7 +84,49 @@ impl Advisor<'_> {
             let what = format!("no secret for {ids}: {file} sets {names}, but is not read");
             advice.insert(0, advise(Urgency::Warning, what, self.mend_unread(path)));
         }
+        advice.extend(self.stores_away());
         advice
+    }
+
+    /// The missing secrets that have one cause, which is their store's, together.
+    fn stores_away(&self) -> Vec<Advice> {
+        let mut by_cause: BTreeMap<(RemoteStore, FailureClass, &str), Vec<String>> =
+            BTreeMap::new();
+        for (id, missing) in self.missing() {
+            if let Some(cause) = self.of_store(id, missing) {
+                by_cause.entry(cause).or_default().push(id.to_string());
+            }
+        }
+        let advise =
+            |((store, class, why), ids): ((RemoteStore, FailureClass, &str), Vec<String>)| {
+                let ids = several("key", &ids);
+                let what =
+                    format!("no secret for {ids}: secrets of the store {} {why}", store.name());
+                let unreached = (class == FailureClass::Unavailable)
+                    .then(|| "see that the store can be reached from here".to_owned());
+                advise(Urgency::Warning, what, unreached)
+            };
+        by_cause.into_iter().map(advise).collect()
+    }
+
+    /// The store, the class and the words, if a secret is missing because of its store.
+    fn of_store<'a>(
+        &self,
+        id: &KeyId,
+        missing: &'a MissingSecret,
+    ) -> Option<(RemoteStore, FailureClass, &'a str)> {
+        let store = self.keys.secrets.get(id)?.remote()?.store;
+        match &missing.why {
+            Why::Remote {
+                class: Some(class @ (FailureClass::Unavailable | FailureClass::Unset)),
+                text,
+            } => Some((store, *class, text)),
+            Why::Remote { .. }
+            | Why::NotSet
+            | Why::File(_)
+            | Why::NoCredentials
+            | Why::Unusable { .. } => None,
+        }
     }
 
     fn missing(&self) -> impl Iterator<Item = (&KeyId, &MissingSecret)> {

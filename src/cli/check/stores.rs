@@ -69,7 +69,8 @@ pub(super) fn mend(class: Option<FailureClass>, reference: &RemoteRef) -> String
             RemoteStore::Aws => "allow secretsmanager:GetSecretValue on it".to_owned(),
             RemoteStore::Azure => "give the role Key Vault Secrets User on the vault".to_owned(),
         },
-        Some(FailureClass::Unset) => "set what is missing".to_owned(),
-        Some(FailureClass::Unavailable) | None => "see that the store can be reached".to_owned(),
+        Some(FailureClass::Unset | FailureClass::Unavailable) | None => {
+            "see that the store can be reached from here".to_owned()
+        }
     }
 }

@@ -230,3 +230,41 @@ fn the_report_is_there_as_json() {
     assert_eq!(report["models"][0]["requests_per_minute"], 15);
     assert!(!text.contains("fake-secret"));
 }
+
+#[test]
+fn a_store_that_cannot_be_asked_is_told_once_for_all_its_keys() {
+    let keys = r#"{"keys": [{"key_id": "a", "secret_store": "vault"},
+        {"key_id": "b", "secret_store": "vault"}]}"#;
+    let mut place = Place::new(keys, "");
+    let why = "secrets of the store vault cannot be fetched";
+    place.shows(&[&format!("warning: no secret for keys a, b: {why}: VAULT_ADDR is not set")]);
+    // Nobody listens there.
+    place.variables = vec![("VAULT_ADDR", "http://127.0.0.1:1"), ("VAULT_TOKEN", "fake-token")];
+    place.shows(&[
+        &format!("warning: no secret for keys a, b: {why}: no connection"),
+        "-> see that the store can be reached from here",
+    ]);
+}
+
+#[test]
+fn a_credential_without_systemd_is_told_with_the_line_for_its_unit() {
+    let keys = r#"{"keys": [{"key_id": "a", "secret_store": "credentials"}]}"#;
+    Place::new(keys, "")
+        .shows(&["-> add LoadCredential=a:/path/of/the/file to the service of keypool"]);
+}
+
+#[test]
+fn the_age_of_a_secret_is_that_of_its_file() {
+    let keys = r#"{"keys": [{"key_id": "a", "secret_store": "file"}]}"#;
+    let place = Place::new(keys, "");
+    let toml = "keys = \"HERE/keys.json\"\n[secrets]\ndir = \"HERE\"\n";
+    place.write("keypool.toml", toml);
+    let file = fs::File::open(place.write("a", "fake-secret-a")).unwrap();
+    let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    file.set_modified(written).unwrap();
+    let (_, json) = place.run(CheckArgs::default(), true);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["keys"][0]["store"], "file");
+    assert!(report["keys"][0]["age_seconds"].as_u64().unwrap() > 60_000_000);
+    assert!(place.screen().contains(" d "), "{}", place.screen());
+}
