@@ -191,8 +191,8 @@ mod tests {
         let daemon = Daemon::answering(r#"{"result":"kept","errors":["keypool.toml:1:1: x"]}"#);
         let mut out = Vec::new();
         let mut screen = Screen { out: &mut out, json: false, now: WallTime::default() };
-        let error = remove(&RemoveArgs { key: key() }, &daemon.client, &mut screen);
-        let error = block_on(error).unwrap_err();
+        let args = RemoveArgs { key: key() };
+        let error = block_on(remove(&args, &daemon.client, &mut screen)).unwrap_err();
         assert!(error.to_string().contains("keypool.toml:1:1: x"));
         assert_eq!(error.exit_code(), 1);
     }
