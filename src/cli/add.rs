@@ -12,7 +12,7 @@ use crate::pool::KeyId;
 /// The arguments of `keypool add`. The daemon says what is wrong with them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AddArgs {
-    /// The key_id of the new key.
+    /// The `key_id` of the new key.
     #[arg(value_name = "KEY", value_parser = key_id)]
     pub key: KeyId,
     /// Whose key it is; gemini if absent.
@@ -48,7 +48,7 @@ pub struct AddArgs {
     /// Keys of one group and model share their limits.
     #[arg(long)]
     pub quota_group: Option<String>,
-    /// What the secret is called in its store, if not by the key_id.
+    /// What the secret is called in its store, if not by the `key_id`.
     #[arg(long)]
     pub secret_name: Option<String>,
     /// The store of the secret; secrets.store of keypool.toml if absent.

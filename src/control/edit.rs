@@ -36,9 +36,9 @@ pub type EditOutcome = Result<ReloadOutcome, NotEdited>;
 /// Why the keys file was not changed; it is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NotEdited {
-    /// No entry has the key_id.
+    /// No entry has the `key_id`.
     NoSuchKey,
-    /// An entry has the key_id already.
+    /// An entry has the `key_id` already.
     KeyExists,
     /// Entries have no such field.
     UnknownField {

@@ -128,7 +128,7 @@ const UPDATED_AT: (&str, &str) = ("updated_at", "is set by every change");
 const OTHER_ID: (&str, &str) =
     ("key_id", "cannot be changed: what a key has used is counted by its key_id");
 
-/// Something that could be a key_id.
+/// Something that could be a `key_id`.
 fn known(service: &Service, id: &str) -> Result<KeyId, Problem> {
     KeyId::parse(id).ok_or_else(|| keys::no_such(service))
 }

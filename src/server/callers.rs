@@ -73,7 +73,7 @@ impl Callers {
         let number = |name: String| membership::gid(&name).ok_or(CallersError::NoSuchGroup(name));
         let administrators = admin_group.map(number).transpose()?;
         let found = fs::metadata(socket).ok();
-        let own_alone = found.as_ref().is_some_and(|found| found.mode() & 0o077 == 0);
+        let own_alone = found.as_ref().is_some_and(|found| !lets_in(found.mode(), 0o077));
         if !own_alone || !uids.is_empty() || !gids.is_empty() || administrators.is_some() {
             let map = |name| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
             if hides(&map("uid_map")) || hides(&map("gid_map")) || own_peer()? != uid {
@@ -105,8 +105,13 @@ impl Callers {
     /// Whether the socket is closed to everybody else. Then the kernel has looked at the groups of
     /// who connected, and has seen more of them than we could.
     fn is_kept(&self) -> bool {
-        fs::metadata(&self.socket).is_ok_and(|socket| socket.mode() & 0o002 == 0)
+        fs::metadata(&self.socket).is_ok_and(|socket| !lets_in(socket.mode(), 0o002))
     }
+}
+
+/// Whether `mode` has any of the bits of `others`.
+fn lets_in(mode: u32, others: u32) -> bool {
+    mode & others != 0
 }
 
 /// Whether a namespace with this map hides users of an ordinary system. A kernel without

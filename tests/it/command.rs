@@ -248,10 +248,12 @@ fn without_inotify_files_are_looked_at() {
     let dir = clone();
     let without = "echo 0 > /proc/sys/user/max_inotify_instances";
     let run_without = |script: String| {
+        // In such a namespace only a socket for its own user is served.
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "sh", "-c", &script]);
         command.arg(env!("CARGO_BIN_EXE_keypool")).current_dir(dir.path()).env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("KEYPOOL_SERVER_MODE", "0600");
         command
     };
     if !run_without(without.to_owned()).output().is_ok_and(|tried| tried.status.success()) {

@@ -14,9 +14,9 @@ pub type Members = [(String, Value)];
 pub enum NotEdited {
     /// It is no keys file.
     NoKeysFile,
-    /// No entry has the key_id.
+    /// No entry has the `key_id`.
     NoSuchKey,
-    /// An entry has the key_id already.
+    /// An entry has the `key_id` already.
     KeyExists,
     /// Entries have no such field.
     UnknownField {

@@ -41,7 +41,7 @@ pub fn save_over(path: &Path, read: &[u8], text: &str) -> Result<(), NotSaved> {
 /// Writes `text` to `beside`, with all that matters of `path`.
 fn write(path: &Path, beside: &Path, text: &str) -> Result<(), NotSaved> {
     let failed = |doing| move |error: io::Error| NotSaved::Failed { doing, kind: error.kind() };
-    let model = fs::metadata(path).map_err(failed("find the file"))?;
+    let like = fs::metadata(path).map_err(failed("find the file"))?;
     match fs::remove_file(beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("write in the directory of the file")(error));
@@ -55,13 +55,13 @@ fn write(path: &Path, beside: &Path, text: &str) -> Result<(), NotSaved> {
     file.write_all(text.as_bytes()).map_err(failed("write beside the file"))?;
     let made = file.metadata().map_err(failed("write beside the file"))?;
     let other = |ours: u32, theirs: u32| (ours != theirs).then_some(theirs);
-    let owner = other(made.uid(), model.uid()).map(Uid::from_raw);
-    let group = other(made.gid(), model.gid()).map(Gid::from_raw);
+    let owner = other(made.uid(), like.uid()).map(Uid::from_raw);
+    let group = other(made.gid(), like.gid()).map(Gid::from_raw);
     if owner.is_some() || group.is_some() {
         fchown(&file, owner, group)
             .map_err(|error| failed("keep the owner and group of the file")(error.into()))?;
     }
-    let mode = Permissions::from_mode(model.mode() & 0o7777);
+    let mode = Permissions::from_mode(like.mode() & 0o7777);
     file.set_permissions(mode).map_err(failed("keep the mode of the file"))?;
     file.sync_all().map_err(failed("write beside the file"))
 }
