@@ -9,8 +9,8 @@ use super::client::{Client, ClientError};
 use super::table::printable;
 
 /// Has the daemon read the keys, the settings and the secrets anew. Changed files are read without
-/// this within two seconds; this says what came of it. Only for
-/// administrators: the daemon's own user, root, and members of server.admin_group.
+/// this within two seconds; this says what came of it. Only for administrators: the daemon's own
+/// user, root, and members of the group of administrators.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReloadArgs {}
 

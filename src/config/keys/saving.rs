@@ -53,16 +53,16 @@ fn write(path: &Path, beside: &Path, text: &str) -> Result<(), NotSaved> {
     let file = options.write(true).create_new(true).mode(0o600).open(beside);
     let mut file = file.map_err(failed("write in the directory of the file"))?;
     file.write_all(text.as_bytes()).map_err(failed("write beside the file"))?;
-    let made = file.metadata().map_err(failed("write beside the file"))?;
+    let new = file.metadata().map_err(failed("write beside the file"))?;
     let other = |ours: u32, theirs: u32| (ours != theirs).then_some(theirs);
-    let owner = other(made.uid(), like.uid()).map(Uid::from_raw);
-    let group = other(made.gid(), like.gid()).map(Gid::from_raw);
+    let owner = other(new.uid(), like.uid()).map(Uid::from_raw);
+    let group = other(new.gid(), like.gid()).map(Gid::from_raw);
     if owner.is_some() || group.is_some() {
         fchown(&file, owner, group)
             .map_err(|error| failed("keep the owner and group of the file")(error.into()))?;
     }
-    let mode = Permissions::from_mode(like.mode() & 0o7777);
-    file.set_permissions(mode).map_err(failed("keep the mode of the file"))?;
+    file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))
+        .map_err(failed("keep the mode of the file"))?;
     file.sync_all().map_err(failed("write beside the file"))
 }
 
