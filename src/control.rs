@@ -10,6 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pool::KeyChanges;
 
+mod edit;
+
+pub use edit::{EditOutcome, KeysEdit, NotEdited};
+
 /// What the daemon is asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Control {
@@ -62,6 +66,7 @@ impl ReloadOutcome {
 #[derive(Clone, Debug)]
 pub struct Controls {
     reloads: mpsc::Sender<Asker>,
+    edits: mpsc::Sender<AskedEdit>,
     stop: CancellationToken,
 }
 
@@ -69,6 +74,7 @@ pub struct Controls {
 #[derive(Debug)]
 pub struct Asked {
     reloads: mpsc::Receiver<Asker>,
+    edits: Option<AskedEdits>,
     stop: CancellationToken,
 }
 
@@ -81,8 +87,12 @@ const ROOM: usize = 16;
 /// The two ends of what a daemon is asked.
 pub fn controls() -> (Controls, Asked) {
     let (sender, receiver) = mpsc::channel(ROOM);
+    let (edits, asked) = mpsc::channel(ROOM);
     let stop = CancellationToken::new();
-    (Controls { reloads: sender, stop: stop.clone() }, Asked { reloads: receiver, stop })
+    (
+        Controls { reloads: sender, edits, stop: stop.clone() },
+        Asked { reloads: receiver, edits: Some(AskedEdits(asked)), stop },
+    )
 }
 
 impl Controls {
@@ -101,12 +111,25 @@ impl Controls {
         self.reloads.send(Some(asker)).await.ok()?;
         outcome.await.ok()
     }
+
+    /// Asks for a change of the keys file, and waits until what came of it is in use; none if the
+    /// daemon stops first.
+    pub async fn edit(&self, edit: KeysEdit) -> Option<EditOutcome> {
+        let (asker, outcome) = oneshot::channel();
+        self.edits.send(AskedEdit { edit, asker }).await.ok()?;
+        outcome.await.ok()
+    }
 }
 
 impl Asked {
     /// Resolves once the daemon is asked to stop.
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// The changes of the keys file that are asked for; none if they were taken before.
+    pub fn take_edits(&mut self) -> Option<AskedEdits> {
+        self.edits.take()
     }
 
     /// The next reload, with everybody who has asked for it; none if nobody can ask any more.
@@ -116,6 +139,33 @@ impl Asked {
             askers.extend(asker);
         }
         Some(Askers(askers))
+    }
+}
+
+/// The changes of the keys file that are asked for.
+#[derive(Debug)]
+pub struct AskedEdits(mpsc::Receiver<AskedEdit>);
+
+impl AskedEdits {
+    /// The next one; none if nobody can ask any more.
+    pub async fn next(&mut self) -> Option<AskedEdit> {
+        self.0.recv().await
+    }
+}
+
+/// A change of the keys file, and who waits for what comes of it.
+#[derive(Debug)]
+pub struct AskedEdit {
+    /// The change.
+    pub edit: KeysEdit,
+    asker: oneshot::Sender<EditOutcome>,
+}
+
+impl AskedEdit {
+    /// Tells what came of it.
+    pub fn tell(self, outcome: EditOutcome) {
+        // Who has gone does not want to know.
+        self.asker.send(outcome).ok();
     }
 }
 

@@ -14,7 +14,7 @@
 //! | [`pool`] | the product, pure: keys, limits, selection, leases, cooldowns, the waiting line. [`pool::Pool`] is its only door |
 //! | [`provider`] | pure: one file per provider, with the header that carries a key and what an answer means |
 //! | [`clock`] | the only reader of time, real or moved by hand; days of time zones, RFC 3339 |
-//! | [`control`] | reload and stop, as messages |
+//! | [`control`] | reload, changes of the keys file and stop, as messages |
 //! | [`telemetry`] | logging, the journal (every change of the pool as a log line and an event), and metrics |
 //! | [`https`] | what the HTTPS clients of the daemon have in common |
 //! | [`secrets`] | the type that keeps secrets out of logs, the places they are read from, and the keyring of those in use |

@@ -13,13 +13,13 @@ use tokio_util::task::TaskTracker;
 use super::loading::Loader;
 use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags};
-use crate::control::{Asked, Controls, controls};
-use crate::health::Prober;
+use crate::control::{Asked, AskedEdits, Controls, controls};
+use crate::health::{AskedProbes, Prober, probes};
 use crate::pool::{Calendar, Instant, Pool, SharedPool};
 use crate::secrets::{Keyring, Process, RemoteSecrets};
 use crate::server::{
-    Configuration, Configured, Exporter, ListenError, Listener, MetricsAddress, Server, Service,
-    SocketSettings,
+    CallerSettings, Callers, CallersError, Configuration, Configured, Exporter, ListenError,
+    Listener, MetricsAddress, Server, Service, SocketSettings,
 };
 use crate::state;
 use crate::telemetry::{Journal, Metrics};
@@ -41,6 +41,7 @@ pub struct Daemon {
     grace: Duration,
     watch: Watch,
     asked: Asked,
+    probes: AskedProbes,
 }
 
 /// Why a daemon does not start.
@@ -49,6 +50,9 @@ pub enum StartError {
     /// No socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Callers cannot be told apart.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
 }
 
 impl Daemon {
@@ -66,11 +70,18 @@ impl Daemon {
             mode: settings.server.mode,
             group: settings.server.group.clone(),
         })?;
+        let callers = CallerSettings {
+            uids: settings.server.allow_uids.clone(),
+            gids: settings.server.allow_gids.clone(),
+            admin_group: settings.server.admin_group.clone(),
+        };
+        let callers = Callers::new(callers, listener.path(), process.uid)?;
         let seed = clock.now().wall.as_millis() ^ u64::from(std::process::id()) << 32;
         let opened = open(settings.state_dir.as_deref(), seed, clock);
         let doubtful_at = opened.doubtful_at();
         let continues = opened.continues;
         let (controls, asked) = controls();
+        let (probes, asked_probes) = probes();
         let (mode, watched) = watch::channel(Mode::Poll);
         let configured = Configured { wait_max: settings.wait_max, ..Configured::default() };
         let metrics = Arc::new(Metrics::new(opened.clock.now().wall));
@@ -85,9 +96,10 @@ impl Daemon {
             metrics_address: MetricsAddress::new(settings.metrics_addr),
             configuration: Configuration::new(configured),
             probing: watch::Sender::default(),
+            probes,
             watched,
             controls: controls.clone(),
-            uid: process.uid,
+            callers,
             required_header: settings.server.require_header.clone(),
             started: opened.clock.now(),
             clock: opened.clock,
@@ -116,6 +128,7 @@ impl Daemon {
             grace: settings.server.grace,
             watch,
             asked,
+            probes: asked_probes,
         })
     }
 
@@ -136,7 +149,8 @@ impl Daemon {
 
     /// Serves until it is told to stop, or until a part of it ends that must not.
     pub async fn run(self) -> io::Result<()> {
-        let Self { service, loader, listener, max_connections, grace, watch, asked } = self;
+        let Self { service, loader, listener, max_connections, grace, watch, mut asked, probes } =
+            self;
         let path: PathBuf = listener.path().to_owned();
         let server = Server::new(listener, service.clone(), max_connections);
         let stop = asked.stop();
@@ -147,8 +161,11 @@ impl Daemon {
         parts.spawn(service.remote_secrets.clone().run(service.stopping.clone()));
         parts.spawn(mind_the_secrets(loader.clone(), service.clone()));
         parts.spawn(keep_the_state(service.clone()));
-        parts.spawn(prober(&service).run(service.stopping.clone()));
+        parts.spawn(prober(&service, probes).run(service.stopping.clone()));
         parts.spawn(watch.run(service.stopping.clone()));
+        if let Some(edits) = asked.take_edits() {
+            parts.spawn(edit_when_asked(edits, loader.clone(), service.clone()));
+        }
         parts.spawn(reload_when_asked(asked, loader, service.clone()));
         let ended = until_the_end(&mut parts, &stop).await;
         drain(&service, grace).await;
@@ -244,7 +261,7 @@ async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
     }
 }
 
-fn prober(service: &Service) -> Prober {
+fn prober(service: &Service, asked: AskedProbes) -> Prober {
     Prober::new(
         service.pool.clone(),
         service.keyring.clone(),
@@ -252,6 +269,7 @@ fn prober(service: &Service) -> Prober {
         service.metrics.clone(),
         service.clock.clone(),
         service.probing.subscribe(),
+        asked,
     )
 }
 
@@ -273,6 +291,31 @@ async fn reload_when_asked(
         // A reload that hangs in a file system is left to itself.
         () = stopping.cancelled() => Ok(()),
         ended = reload => ended,
+    }
+}
+
+/// Changes the keys file whenever an administrator asks, one change after another.
+async fn edit_when_asked(
+    mut edits: AskedEdits,
+    loader: Arc<Loader>,
+    service: Arc<Service>,
+) -> io::Result<()> {
+    let stopping = service.stopping.clone();
+    let edit = async {
+        while let Some(asked) = edits.next().await {
+            let (loader, service) = (loader.clone(), service.clone());
+            let edit = move || {
+                let outcome = loader.edit(&service, &asked.edit);
+                asked.tell(outcome);
+            };
+            spawn_blocking(edit).await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        // A change that hangs in a file system is left to itself.
+        () = stopping.cancelled() => Ok(()),
+        ended = edit => ended,
     }
 }
 

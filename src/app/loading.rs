@@ -36,10 +36,10 @@ pub(super) struct Loader {
 
 /// What is in use.
 #[derive(Debug)]
-struct Loaded {
-    bootstrap: Bootstrap,
+pub(super) struct Loaded {
+    pub(super) bootstrap: Bootstrap,
     /// None until a keys file was good.
-    keys: Option<Keys>,
+    pub(super) keys: Option<Keys>,
     /// The stores of other machines, as the bootstrap describes them.
     stores: Option<Arc<RemoteStores>>,
 }
@@ -70,7 +70,11 @@ impl Loader {
 
     /// Reads everything anew; what is not valid leaves everything as it was.
     pub(super) fn reload(&self, service: &Service) -> ReloadOutcome {
-        let mut loaded = self.loaded();
+        self.reload_locked(&mut self.loaded(), service)
+    }
+
+    /// The same for who has `loaded` already.
+    pub(super) fn reload_locked(&self, loaded: &mut Loaded, service: &Service) -> ReloadOutcome {
         let before = service.configuration.current();
         // Looked at before it is read: what changes from here on is seen as a change.
         let known = Looks::at(loaded.files());
@@ -79,9 +83,9 @@ impl Loader {
         let mut looks = known.and(Looks::at(more));
 
         let prepared =
-            read.and_then(|bootstrap| Prepared::new(&loaded, bootstrap, &self.remote, &mut looks));
+            read.and_then(|bootstrap| Prepared::new(loaded, bootstrap, &self.remote, &mut looks));
         let outcome = match prepared {
-            Ok(prepared) => self.take(&mut loaded, service, prepared),
+            Ok(prepared) => self.take(loaded, service, prepared),
             Err(problems) => keep(service, &problems),
         };
         // What changed while it was read must be read again.
@@ -180,7 +184,12 @@ impl Loader {
         }
     }
 
-    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+    /// What the process was given by its starter.
+    pub(super) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub(super) fn loaded(&self) -> MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod loading;
+mod editing;
 mod telling;
 
 pub use daemon::{Daemon, StartError};

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::add::AddArgs;
+use super::administer::{ClearArgs, DisableArgs, EnableArgs, ProbeArgs, RemoveArgs};
 use super::check::CheckArgs;
 use super::events::EventsArgs;
 use super::import::ImportArgs;
@@ -63,6 +65,18 @@ pub(super) enum Command {
     Report(ReportArgs),
     /// Have the daemon read keys, settings and secrets anew, and say what came of it
     Reload(ReloadArgs),
+    /// Have the provider asked about a key now; exits with 1 unless it accepts the key
+    Probe(ProbeArgs),
+    /// Forget the failures of a key and of its quota group: cooldowns, death, a learnt pace
+    Clear(ClearArgs),
+    /// Put a key back in service, in keys.json
+    Enable(EnableArgs),
+    /// Take a key out of service, in keys.json
+    Disable(DisableArgs),
+    /// Add a key to keys.json; its secret must be in its store, never on the command line
+    Add(AddArgs),
+    /// Remove a key from keys.json
+    Remove(RemoveArgs),
     /// Turn a file of one key a line into keys.json entries and a private .env file
     Import(ImportArgs),
 }

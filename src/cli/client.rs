@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 
 use super::event_stream::EventStream;
 use super::problem::Problem;
+use crate::pool::KeyId;
 
 /// How long the daemon may take to answer; it takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,6 +84,9 @@ pub enum ClientError {
         /// Every error with its place.
         errors: Vec<String>,
     },
+    /// A provider that was asked did not accept the key.
+    #[error("the provider does not accept {0}, or cannot be asked")]
+    NotAccepted(KeyId),
     /// A file that a flag names cannot be read.
     #[error("cannot read {}: {source}", .file.display())]
     Input {
@@ -108,6 +112,7 @@ impl ClientError {
             | Self::Silent { .. }
             | Self::Garbled(_)
             | Self::NotTaken { .. }
+            | Self::NotAccepted(_)
             | Self::Input { .. }
             | Self::Output(_)) => error,
         }
@@ -124,6 +129,7 @@ impl ClientError {
             | Self::Silent { .. }
             | Self::Garbled(_)
             | Self::NotTaken { .. }
+            | Self::NotAccepted(_)
             | Self::Input { .. }
             | Self::Output(_) => 1,
         }
@@ -161,8 +167,18 @@ impl Client {
         body: &Value,
         wait: Duration,
     ) -> Result<Answer, ClientError> {
-        let body = body.to_string().into();
-        let request = request(Method::POST, path, "application/json", body);
+        self.send_as(Method::POST, path, body, wait).await
+    }
+
+    /// The same with another method.
+    pub async fn send_as(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        wait: Duration,
+    ) -> Result<Answer, ClientError> {
+        let request = request(method, path, "application/json", body.to_string().into());
         self.exchange(request, PATIENCE.saturating_add(wait)).await
     }
 

@@ -17,7 +17,8 @@ pub struct KeysArgs {
     pub key: Option<KeyId>,
 }
 
-fn key_id(text: &str) -> Result<KeyId, &'static str> {
+/// A `key_id` that was typed.
+pub(super) fn key_id(text: &str) -> Result<KeyId, &'static str> {
     KeyId::parse(text).ok_or("a key id has 1 to 64 characters of A-Z a-z 0-9 _ . -")
 }
 

@@ -6,6 +6,8 @@
 pub mod check;
 pub mod import;
 
+pub mod add;
+pub mod administer;
 pub mod events;
 pub mod keys;
 pub mod reload;

@@ -49,6 +49,7 @@ impl Problem {
                     keys => format!("the keys are {keys}"),
                 };
             }
+            "invalid_request" => problem.list(Vec::new(), names(&body["errors"])),
             "no_usable_key" => {
                 problem.list(by_reason(items(&body["keys"])), names(&body["errors"]));
             }

@@ -9,12 +9,13 @@ use super::client::{Client, ClientError};
 use super::table::printable;
 
 /// Has the daemon read the keys, the settings and the secrets anew. Changed files are read without
-/// this within two seconds; this says what came of it. Only for the daemon's own user and root.
+/// this within two seconds; this says what came of it. Only for administrators: the daemon's own
+/// user, root, and members of the group of administrators.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReloadArgs {}
 
 /// How much longer than another request a reload may take: it reads files.
-const READING: Duration = Duration::from_secs(20);
+pub(super) const READING: Duration = Duration::from_secs(20);
 
 /// Runs `keypool reload`.
 pub async fn reload(
@@ -32,7 +33,7 @@ pub async fn reload(
 }
 
 /// What came of it, for people.
-fn sentences(outcome: &Value) -> String {
+pub(super) fn sentences(outcome: &Value) -> String {
     let mut lines = vec![match outcome["result"].as_str() {
         Some("unchanged") => "unchanged: everything reads as before".to_owned(),
         Some("applied") => "applied".to_owned(),
@@ -52,7 +53,7 @@ fn sentences(outcome: &Value) -> String {
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
 
-fn texts(list: &Value) -> Vec<String> {
+pub(super) fn texts(list: &Value) -> Vec<String> {
     let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
     texts.map(printable).collect()
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::arguments::{Arguments, Command};
 use super::{
-    Client, ClientError, EXIT_CONFIG, EXIT_FAILED, Screen, check, events, import, keys, reload,
-    report, select, serve, status, usage,
+    Client, ClientError, EXIT_CONFIG, EXIT_FAILED, Screen, add, administer, check, events, import,
+    keys, reload, report, select, serve, status, usage,
 };
 use crate::clock::Clock;
 use crate::config::{Flags, Problems, bootstrap};
@@ -39,7 +39,13 @@ pub fn run(
         | Command::Events(_)
         | Command::Select(_)
         | Command::Report(_)
-        | Command::Reload(_) => {
+        | Command::Reload(_)
+        | Command::Probe(_)
+        | Command::Clear(_)
+        | Command::Enable(_)
+        | Command::Disable(_)
+        | Command::Add(_)
+        | Command::Remove(_) => {
             let socket = match socket(&flags, &process) {
                 Ok(socket) => socket,
                 Err(problems) => return refuse(&problems, errors),
@@ -75,6 +81,12 @@ async fn ask(
         Command::Select(args) => select::select(args, client, screen).await,
         Command::Report(args) => report::report(args, client, screen).await,
         Command::Reload(args) => reload::reload(args, client, screen).await,
+        Command::Probe(args) => administer::probe(args, client, screen).await,
+        Command::Clear(args) => administer::clear(args, client, screen).await,
+        Command::Enable(args) => administer::enable(args, client, screen).await,
+        Command::Disable(args) => administer::disable(args, client, screen).await,
+        Command::Add(args) => add::add(args, client, screen).await,
+        Command::Remove(args) => administer::remove(args, client, screen).await,
         Command::Serve | Command::Check(_) | Command::Import(_) => Ok(()),
     }
 }

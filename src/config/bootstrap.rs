@@ -200,15 +200,6 @@ fn server(from: &mut Sources<'_>) -> ServerSettings {
     let users = from.read_list("server.allow_uids", Value::id);
     let groups = from.read_list("server.allow_gids", Value::id);
     let admin_group = from.read("server.admin_group", |v| v.text().map(str::to_owned));
-    if !users.is_empty() {
-        from.not_yet("server.allow_uids", "choosing who may connect by user is");
-    }
-    if !groups.is_empty() {
-        from.not_yet("server.allow_gids", "choosing who may connect by group is");
-    }
-    if admin_group.is_some() {
-        from.not_yet("server.admin_group", "administration is");
-    }
     ServerSettings {
         mode: from.read("server.mode", Value::mode).unwrap_or(0o660),
         group: from.read("server.group", |value| value.text().map(str::to_owned)),

@@ -23,7 +23,10 @@ mod value;
 pub use bootstrap::{Bootstrap, USUAL_FILES, bootstrap};
 pub use diff::SettingsDiff;
 pub use flags::Flags;
-pub use keys::{Keys, KeysSource, with_entries};
+pub use keys::{
+    Keys, KeysSource, Members, NotEdited, NotSaved, save_over, with_changes, with_entries,
+    with_entry, without_entry,
+};
 pub(crate) use keys::{PlainLine, plain_lines};
 pub use problem::{Problem, Problems, Severity};
 pub use provider_sections::BUILT_IN as BUILT_IN_PROVIDERS;

@@ -6,6 +6,7 @@
 //! answer; it goes to public addresses alone, unless the settings say otherwise, and it ends in its
 //! time. Nothing that a provider answers is repeated but its codes.
 
+mod asking;
 mod prober;
 mod settings;
 mod client;
@@ -13,6 +14,7 @@ mod lookup;
 mod endpoint;
 mod address;
 
+pub use asking::{AskedProbes, NotProbed, Probed, Probes, probes};
 pub use client::ProbeClient;
 pub use endpoint::{Endpoint, EndpointRefused};
 pub use prober::Prober;

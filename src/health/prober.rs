@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::asking::{AskedProbe, AskedProbes, NotProbed, Probed, Waiter};
 use super::client::ProbeClient;
 use super::settings::Probing;
 use crate::clock::Clock;
@@ -25,14 +26,22 @@ pub struct Prober {
     metrics: Arc<Metrics>,
     clock: Clock,
     probing: watch::Receiver<Arc<Probing>>,
+    asked: AskedProbes,
     /// What is due and waits for its turn.
-    queue: VecDeque<ProbeTarget>,
+    queue: VecDeque<Due>,
     client: Arc<ProbeClient>,
+}
+
+/// A probe that is due, and who waits for it.
+#[derive(Debug)]
+struct Due {
+    target: ProbeTarget,
+    waiter: Option<Waiter>,
 }
 
 /// A probe that has ended.
 struct Ended {
-    target: ProbeTarget,
+    due: Due,
     /// What was asked about; none if the key has lost its secret meanwhile.
     secret: Option<Secret>,
     verdict: ProbeVerdict,
@@ -48,9 +57,11 @@ impl Prober {
         metrics: Arc<Metrics>,
         clock: Clock,
         probing: watch::Receiver<Arc<Probing>>,
+        asked: AskedProbes,
     ) -> Self {
         let client = Arc::new(ProbeClient::new(probing.borrow().settings));
-        Self { pool, keyring, journal, metrics, clock, probing, queue: VecDeque::new(), client }
+        let queue = VecDeque::new();
+        Self { pool, keyring, journal, metrics, clock, probing, asked, queue, client }
     }
 
     /// Probes until `stopping` is cancelled. What is under way then is given up.
@@ -70,6 +81,7 @@ impl Prober {
                     self.client = Arc::new(ProbeClient::new(self.probing.borrow().settings));
                     next = Instant::ZERO;
                 }
+                Some(asked) = self.asked.next() => self.queue_asked(asked, &probing),
                 Some(ended) = under_way.join_next() => self.end(ended.map_err(io::Error::other)?),
                 () = self.pool.probes_moved(), if probing.settings.enabled => next = Instant::ZERO,
                 () = self.clock.sleep_until(next), if probing.settings.enabled => {}
@@ -81,17 +93,39 @@ impl Prober {
     fn begin_round(&mut self, probing: &Probing) -> Instant {
         let asked = |provider: &str| probing.request(provider).is_some();
         let round = self.call(|pool, now| pool.probe_round(probing.every, asked, now));
-        self.queue.extend(round.due);
+        self.queue.extend(round.due.into_iter().map(|target| Due { target, waiter: None }));
         round.next
+    }
+
+    /// Queues what somebody waits for, before everything else.
+    fn queue_asked(&mut self, asked: AskedProbe, probing: &Probing) {
+        let AskedProbe { key_id, waiter } = asked;
+        let has_secret = self.keyring.secret(&key_id).is_some();
+        let begun = self.call(|pool, now| {
+            let provider = pool.key(key_id.as_str(), now).map(|key| key.settings.provider.clone());
+            let provider = provider.ok_or(NotProbed::NoSuchKey)?;
+            if probing.request(&provider).is_none() {
+                return Err(NotProbed::NoProbe);
+            }
+            if !has_secret {
+                return Err(NotProbed::NoSecret);
+            }
+            pool.probe_now(&key_id, probing.every, now).ok_or(NotProbed::NoSuchKey)
+        });
+        match begun {
+            Ok(target) => self.queue.push_front(Due { target, waiter: Some(waiter) }),
+            // Who has gone does not want to know.
+            Err(why) => drop(waiter.send(Err(why))),
+        }
     }
 
     fn begin_queued(&mut self, probing: &Probing, under_way: &mut JoinSet<Ended>) {
         while under_way.len() < probing.settings.concurrency
-            && let Some(target) = self.queue.pop_front()
+            && let Some(due) = self.queue.pop_front()
         {
             let (client, clock) = (self.client.clone(), self.clock.clone());
-            let secret = self.keyring.secret(&target.key_id);
-            let request = probing.request(&target.provider);
+            let secret = self.keyring.secret(&due.target.key_id);
+            let request = probing.request(&due.target.provider);
             under_way.spawn(async move {
                 let begun = clock.now().at;
                 let verdict = match (&request, &secret) {
@@ -100,13 +134,13 @@ impl Prober {
                     (_, None) => ProbeVerdict::NotReached("no secret".into()),
                 };
                 let took = clock.now().at.since(begun);
-                Ended { target, secret, verdict, took }
+                Ended { due, secret, verdict, took }
             });
         }
     }
 
     fn end(&self, ended: Ended) {
-        let Ended { target, secret, verdict, took } = ended;
+        let Ended { due: Due { target, waiter }, secret, verdict, took } = ended;
         tracing::debug!(
             key_id = %target.key_id,
             verdict = verdict.name(),
@@ -127,6 +161,9 @@ impl Prober {
                 pool.probed(&target, &verdict, took, now);
             }
         });
+        if let Some(waiter) = waiter {
+            waiter.send(Ok(Probed { verdict, took })).ok();
+        }
     }
 
     fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {

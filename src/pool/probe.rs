@@ -156,6 +156,17 @@ impl Pool {
         ProbeRound { due: due.into_iter().map(|(_, target)| target).collect(), next }
     }
 
+    /// Hands out the probe of `key` although it is not due; none if there is no such key.
+    pub fn probe_now(&mut self, key: &KeyId, every: Duration, now: Now) -> Option<ProbeTarget> {
+        let idx = *self.stock.by_id.get(key)?;
+        let provider = self.stock[idx].settings.provider.clone();
+        let credential = self.stock[idx].settings.credential.clone();
+        let mut keys = self.with_credential_of(idx);
+        keys.retain(|&key| self.stock[key].settings.provider == provider);
+        self.begin_probe(&keys, every, now);
+        Some(ProbeTarget { key_id: key.clone(), provider, credential })
+    }
+
     /// Whether something may be due to be probed earlier than the last round has said.
     pub fn probes_moved(&self) -> bool {
         self.probes_moved

@@ -67,9 +67,13 @@ impl Server {
             };
             match (accepted, place) {
                 (Ok((stream, _)), Ok(place)) => {
+                    let peer = Peer::of(&stream);
+                    if !peer.calls(&self.service) {
+                        continue;
+                    }
                     let mut http = http.clone();
                     http.keep_alive(!self.service.is_draining());
-                    let serving = serve(http, stream, self.service.clone());
+                    let serving = serve(http, stream, peer, self.service.clone());
                     self.service.tasks.spawn(held(place, serving));
                 }
                 (Err(error), _) => rest(&error).await,
@@ -104,9 +108,8 @@ pub(super) async fn rest(error: &io::Error) {
     }
 }
 
-async fn serve(http: http1::Builder, stream: UnixStream, service: Arc<Service>) {
+async fn serve(http: http1::Builder, stream: UnixStream, peer: Peer, service: Arc<Service>) {
     let Ok(presence) = Presence::of(&stream) else { return };
-    let peer = Peer::of(&stream);
     let head_expected = HeadExpected::new();
     let guarded = HeadGuard::new(stream, head_expected.clone());
     let known = Connection { peer, presence, head_expected };

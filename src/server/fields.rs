@@ -53,6 +53,14 @@ impl Fields {
         self.take(name, &expected, |value| value.as_u64().filter(|number| *number <= most))
     }
 
+    /// All that is left, in which none of `fixed` may be: fields, each with why not.
+    pub(super) fn members(self, fixed: &[(&str, &str)]) -> Result<Vec<(String, Value)>, Problem> {
+        match fixed.iter().find(|(name, _)| self.members.contains_key(*name)) {
+            Some((name, why)) => Err(Problem::invalid(name, *why)),
+            None => Ok(self.members.into_iter().collect()),
+        }
+    }
+
     /// Nothing may be left.
     pub(super) fn finish(self) -> Result<(), Problem> {
         let Some(name) = self.members.keys().next() else { return Ok(()) };

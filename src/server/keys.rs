@@ -16,8 +16,9 @@ struct Keys {
     keys: Vec<Key>,
 }
 
+/// A key as it is now.
 #[derive(Serialize)]
-struct Key {
+pub(super) struct Key {
     key_id: String,
     provider: String,
     model: Vec<String>,
@@ -84,11 +85,24 @@ pub(super) fn all(service: &Service) -> Response<Body> {
 
 /// One key.
 pub(super) fn one(service: &Service, id: &str) -> Result<Response<Body>, Problem> {
-    let found = service.call(|pool, now| match pool.key(id, now) {
-        Some(view) => Ok(key(&view)),
-        None => Err(pool.keys(now).iter().map(|key| key.settings.id.to_string()).collect()),
-    });
-    found.map(|key| json(&key)).map_err(Problem::no_such_key)
+    found(service, id).map(|key| json(&key)).ok_or_else(|| no_such(service))
+}
+
+/// The key `id`, if there is one.
+pub(super) fn found(service: &Service, id: &str) -> Option<Key> {
+    service.call(|pool, now| pool.key(id, now).map(|view| key(&view)))
+}
+
+/// The state of the key `id`, if there is one.
+pub(super) fn state(service: &Service, id: &str) -> Option<&'static str> {
+    service.call(|pool, now| pool.key(id, now).map(|view| view.state.name()))
+}
+
+/// There is no such key; these are there.
+pub(super) fn no_such(service: &Service) -> Problem {
+    let ids = service
+        .call(|pool, now| pool.keys(now).iter().map(|key| key.settings.id.to_string()).collect());
+    Problem::no_such_key(ids)
 }
 
 fn key(view: &KeyView<'_>) -> Key {

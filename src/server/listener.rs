@@ -12,6 +12,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 
+use super::membership;
+
 /// Where the socket is and who may use it.
 #[derive(Clone, Debug)]
 pub struct SocketSettings {
@@ -99,7 +101,8 @@ impl Listener {
         let address = address.map_err(|_| ListenError::TooLong(nameless.clone()))?;
         bind(&socket, &address).map_err(|error| failed("bind", &nameless, error))?;
         if let Some(group) = &settings.group {
-            let gid = Some(gid(group)?);
+            let gid = membership::gid(group).map(Gid::from_raw);
+            let gid = Some(gid.ok_or_else(|| ListenError::NoSuchGroup(group.clone()))?);
             chown(&nameless, None, gid).map_err(|error| failed("chgrp", &nameless, error))?;
         }
         chmod(&nameless, mode).map_err(|error| failed("chmod", &nameless, error))?;
@@ -176,19 +179,6 @@ fn refuse_the_living(path: &Path) -> Result<(), ListenError> {
         Ok(_) => Err(ListenError::InUse(path.to_owned())),
         Err(_) => Ok(()),
     }
-}
-
-/// The number of a group, from its name or its number, by `/etc/group`.
-fn gid(group: &str) -> Result<Gid, ListenError> {
-    if let Ok(number) = group.parse() {
-        return Ok(Gid::from_raw(number));
-    }
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    let number = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok())?
-    });
-    number.map(Gid::from_raw).ok_or_else(|| ListenError::NoSuchGroup(group.to_owned()))
 }
 
 #[cfg(test)]

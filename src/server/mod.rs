@@ -20,6 +20,7 @@ mod events;
 mod status;
 mod health;
 mod reload;
+mod administration;
 mod metrics;
 mod selecting;
 
@@ -29,10 +30,13 @@ mod problem;
 mod answer;
 
 mod head_guard;
+mod callers;
 mod peer;
+mod membership;
 mod presence;
 mod timer;
 
+pub use callers::{CallerSettings, Callers, CallersError};
 pub use connection::Server;
 pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Body, full};
 use crate::clock::rfc3339;
+use crate::control::NotEdited;
+use crate::health::NotProbed;
 use crate::pool::{KeyState, LeaseGone, NoUse, Now, Refusal, Unusable, WaitsFor};
 
 /// An error answer.
@@ -63,7 +65,8 @@ impl Problem {
     }
 
     pub(super) fn not_administrator() -> Self {
-        let detail = "this is for the user that the daemon runs as, and for root";
+        let detail = "this is for the user that the daemon runs as, for root, and for the members of \
+                      server.admin_group";
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
     }
 
@@ -154,6 +157,64 @@ impl Problem {
                 Self::new(StatusCode::NOT_FOUND, "not_found", "No such lease", detail)
             }
         }
+    }
+
+    /// Why a change of the keys file was not made; `no_such_key` tells which keys there are.
+    pub(super) fn not_edited(why: NotEdited, no_such_key: impl FnOnce() -> Self) -> Self {
+        let conflict =
+            |code, title, detail: String| Self::new(StatusCode::CONFLICT, code, title, detail);
+        match why {
+            NotEdited::NoSuchKey => no_such_key(),
+            NotEdited::KeyExists => {
+                let detail = "change it with PATCH, or choose another key_id".to_owned();
+                conflict("key_exists", "There is a key with this key_id", detail)
+            }
+            NotEdited::UnknownField { name, hint } => {
+                Self::invalid(&name, format!("unknown field{hint}"))
+            }
+            NotEdited::Invalid { errors } => {
+                let detail = match errors.as_slice() {
+                    [one] => one.clone(),
+                    several => format!("{} errors, which are in errors", several.len()),
+                };
+                let status = StatusCode::BAD_REQUEST;
+                let title = "The keys file would not be valid";
+                Self::new(status, "invalid_request", title, detail).with("errors", errors)
+            }
+            NotEdited::NotEditable(why) => {
+                conflict("not_editable", "The keys cannot be changed here", why)
+            }
+            NotEdited::Conflict => {
+                let detail =
+                    "the keys file was changed by somebody else at the same time; nothing \
+                              is written; ask again"
+                        .to_owned();
+                conflict("conflict", "The keys file has changed", detail)
+            }
+            NotEdited::NotWritten(why) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "not_written", "The keys file cannot be written", why)
+            }
+        }
+    }
+
+    /// Why a key was not probed; `no_such_key` tells which keys there are.
+    pub(super) fn not_probed(why: NotProbed, no_such_key: impl FnOnce() -> Self) -> Self {
+        let (code, title, detail) = match why {
+            NotProbed::NoSuchKey => return no_such_key(),
+            NotProbed::NoSecret => (
+                "missing_secret",
+                "The key has no secret",
+                "`keypool keys` tells what is looked up",
+            ),
+            NotProbed::NoProbe => (
+                "no_probe",
+                "The provider has no probe",
+                "nothing that costs nothing is known to be asked there; give one as probe in \
+                 [providers.NAME]",
+            ),
+        };
+        Self::new(StatusCode::CONFLICT, code, title, detail)
     }
 
     /// A rotation that makes no sense: another key would fare alike.

@@ -11,8 +11,9 @@ use super::service::Service;
 use crate::control::ReloadOutcome;
 use crate::pool::KeyId;
 
+/// What came of reading the configuration anew.
 #[derive(Serialize, Default)]
-struct Reloaded<'a> {
+pub(super) struct Reloaded<'a> {
     result: &'static str,
     added: Vec<&'a str>,
     removed: Vec<&'a str>,
@@ -37,7 +38,8 @@ pub(super) async fn answer(
     Ok(json(&told(&outcome)))
 }
 
-fn told(outcome: &ReloadOutcome) -> Reloaded<'_> {
+/// `outcome` as JSON.
+pub(super) fn told(outcome: &ReloadOutcome) -> Reloaded<'_> {
     let nothing = Reloaded { result: outcome.name(), ..Reloaded::default() };
     match outcome {
         ReloadOutcome::Unchanged => nothing,

@@ -16,7 +16,10 @@ use super::presence::Presence;
 use super::problem::Problem;
 use super::selecting::Selecting;
 use super::service::Service;
-use super::{body, events, health, hygiene, keys, metrics, reload, report, select, status, usage};
+use super::{
+    administration, body, events, health, hygiene, keys, metrics, reload, report, select, status,
+    usage,
+};
 use crate::telemetry::metrics::Denial;
 
 /// What is known of the connection a request came on.
@@ -27,6 +30,10 @@ pub(super) struct Connection {
     pub(super) head_expected: HeadExpected,
 }
 
+/// The methods that some endpoint takes.
+const METHODS: [Method; 5] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE];
+
 /// The endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Endpoint<'a> {
@@ -36,6 +43,8 @@ enum Endpoint<'a> {
     Reload,
     Keys,
     Key(&'a str),
+    Probe(&'a str),
+    Clear(&'a str),
     Usage,
     Events,
     Status,
@@ -59,8 +68,14 @@ impl<'a> Endpoint<'a> {
             "/readyz" => Self::Readyz,
             "/metrics" => Self::Metrics,
             _ => {
-                let id = path.strip_prefix("/v1/keys/")?;
-                return (!id.is_empty() && !id.contains('/')).then_some(Self::Key(id));
+                let rest = path.strip_prefix("/v1/keys/")?;
+                match rest.split_once('/') {
+                    _ if rest.is_empty() || rest.starts_with('/') => return None,
+                    None => Self::Key(rest),
+                    Some((id, "probe")) => Self::Probe(id),
+                    Some((id, "clear")) => Self::Clear(id),
+                    Some(_) => return None,
+                }
             }
         })
     }
@@ -68,10 +83,15 @@ impl<'a> Endpoint<'a> {
     /// The methods it takes.
     fn allow(self) -> &'static str {
         match self {
-            Self::Select | Self::Report | Self::Rotate | Self::Reload => "POST",
-            Self::Keys
-            | Self::Key(_)
-            | Self::Usage
+            Self::Select
+            | Self::Report
+            | Self::Rotate
+            | Self::Reload
+            | Self::Probe(_)
+            | Self::Clear(_) => "POST",
+            Self::Keys => "GET, HEAD, POST",
+            Self::Key(_) => "GET, HEAD, PATCH, DELETE",
+            Self::Usage
             | Self::Events
             | Self::Status
             | Self::Livez
@@ -106,8 +126,9 @@ async fn serve(
         service.metrics.denied(Denial::Header);
         return Err(Problem::forbidden());
     }
-    if !matches!(method, Method::GET | Method::HEAD | Method::POST) {
-        let allow = Endpoint::at(uri.path()).map_or("GET, HEAD, POST", Endpoint::allow);
+    if !METHODS.contains(&method) {
+        let allow = Endpoint::at(uri.path());
+        let allow = allow.map_or("GET, HEAD, POST, PATCH, DELETE", Endpoint::allow);
         return Err(Problem::method_not_allowed(allow));
     }
     hygiene::check(&request).inspect_err(|_| service.metrics.denied(Denial::Hygiene))?;
@@ -126,8 +147,19 @@ async fn serve(
         Endpoint::Report => report::report(service, &body),
         Endpoint::Rotate => report::rotate(service, connection, &body, selecting).await,
         Endpoint::Reload => reload::answer(service, connection, &body).await,
+        Endpoint::Keys if method == Method::POST => {
+            administration::add(service, connection, &body).await
+        }
         Endpoint::Keys => Ok(keys::all(service)),
+        Endpoint::Key(id) if method == Method::PATCH => {
+            administration::change(service, connection, id, &body).await
+        }
+        Endpoint::Key(id) if method == Method::DELETE => {
+            administration::remove(service, connection, id, &body).await
+        }
         Endpoint::Key(id) => keys::one(service, id),
+        Endpoint::Probe(id) => administration::probe(service, connection, id, &body).await,
+        Endpoint::Clear(id) => administration::clear(service, connection, id, &body),
         Endpoint::Usage => Ok(usage::answer(service)),
         Endpoint::Events if live => Ok(events::follow(service)),
         Endpoint::Events => events::list(service, uri.query()),

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::callers::Callers;
 use super::exporter::MetricsAddress;
 use super::hygiene::RequiredHeader;
 use crate::clock::Clock;
 use crate::control::Controls;
-use crate::health::Probing;
+use crate::health::{Probes, Probing};
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::{Keyring, RemoteSecrets};
@@ -43,12 +44,14 @@ pub struct Service {
     pub configuration: Configuration,
     /// What is probed and how.
     pub probing: watch::Sender<Arc<Probing>>,
+    /// Where to ask for a probe now.
+    pub probes: Probes,
     /// How the files of the configuration are watched.
     pub watched: watch::Receiver<Mode>,
     /// Where to ask for a reload.
     pub controls: Controls,
-    /// The user that the daemon runs as.
-    pub uid: u32,
+    /// Who may call, and who may administer.
+    pub callers: Callers,
     /// A header without which every request is refused.
     pub required_header: Option<RequiredHeader>,
     /// When the daemon was started.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A clone of what the repository gives a newcomer.
-fn clone() -> TempDir {
+pub(crate) fn clone() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config");
     fs::create_dir(&config).unwrap();
@@ -28,7 +28,7 @@ fn clone() -> TempDir {
     dir
 }
 
-fn keypool(dir: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn keypool(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keypool"));
     command.args(arguments).current_dir(dir).env_clear();
     command
@@ -45,20 +45,20 @@ fn shell(dir: &Path, script: &str) -> Output {
     command.output().unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
 /// A daemon started as a person would. Dropping it kills it.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     log: Vec<String>,
 }
@@ -69,7 +69,7 @@ impl Served {
     }
 
     /// The same by another command that ends in the daemon.
-    fn of(mut command: Command) -> Self {
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = Vec::new();
         let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
@@ -248,10 +248,12 @@ fn without_inotify_files_are_looked_at() {
     let dir = clone();
     let without = "echo 0 > /proc/sys/user/max_inotify_instances";
     let run_without = |script: String| {
+        // In such a namespace only a socket for its own user is served.
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "sh", "-c", &script]);
         command.arg(env!("CARGO_BIN_EXE_keypool")).current_dir(dir.path()).env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("KEYPOOL_SERVER_MODE", "0600");
         command
     };
     if !run_without(without.to_owned()).output().is_ok_and(|tried| tried.status.success()) {

@@ -9,7 +9,9 @@ mod support;
 #[path = "../support/provider/mod.rs"]
 mod provider;
 
+mod admin;
 mod api;
+mod callers;
 mod command;
 mod concurrency;
 mod crates;

@@ -29,8 +29,17 @@ fn other_methods_are_405_and_say_which_are_not() {
     }
     let answer = send(&daemon.socket(), "GET", "/v1/select", None);
     assert_eq!((answer.status, answer.code()), (405, "method_not_allowed".into()));
-    let answer = daemon.post("/v1/keys", &json!({}));
+    let answer = daemon.post("/v1/usage", &json!({}));
     assert_eq!(answer.header("allow"), Some("get, head"));
+    for (method, path, allow) in [
+        ("PATCH", "/v1/keys", "get, head, post"),
+        ("POST", "/v1/keys/flash_01", "get, head, patch, delete"),
+        ("GET", "/v1/keys/flash_01/probe", "post"),
+        ("PUT", "/nothing", "get, head, post, patch, delete"),
+    ] {
+        let answer = send(&daemon.socket(), method, path, None);
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {path}");
+    }
     assert_eq!(status(&daemon, "CONNECT evil:443 HTTP/1.1\nHost: evil:443\n\n"), 405);
 }
 

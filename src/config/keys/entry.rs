@@ -14,7 +14,7 @@ use crate::pool::{KeyId, KeySettings, Limits};
 use crate::secrets::{SecretRef, Store, StoreName};
 
 /// Every field an entry can have.
-const FIELDS: [&str; 18] = [
+pub(super) const FIELDS: [&str; 18] = [
     "key_id",
     "model_name",
     "provider",

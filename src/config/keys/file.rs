@@ -70,6 +70,16 @@ pub(super) fn read(
     }
 }
 
+/// Notes what would be wrong with a file at `path` that says `text`.
+pub(super) fn judge(
+    path: &Arc<Path>,
+    text: &str,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) {
+    read_json(&mut Reading { path, text, problems }, settings);
+}
+
 /// A file of one key a line has another name and does not begin like JSON.
 fn is_plain(path: &Path, bytes: &[u8]) -> bool {
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));

@@ -7,6 +7,7 @@ mod file;
 mod json;
 mod object;
 mod plain;
+mod saving;
 mod single;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,9 @@ use super::settings::Settings;
 use crate::pool::{KeyId, KeySettings, PoolSettings, Strategy};
 use crate::secrets::SecretRef;
 
-pub use edit::with_entries;
+pub use edit::{Members, NotEdited, with_changes, with_entries, with_entry, without_entry};
 pub(crate) use plain::{Line as PlainLine, lines as plain_lines};
+pub use saving::{NotSaved, save_over};
 
 /// The keys and what holds for all of them.
 #[derive(Clone, Debug)]
@@ -109,6 +111,15 @@ impl Bootstrap {
         let keys = keys(read, &self.settings, rotation, source);
         let (keys, warnings) = Problems::unless_errors(keys, problems)?;
         Ok(Keys { warnings, ..keys })
+    }
+}
+
+impl Bootstrap {
+    /// What would be wrong with the keys file at `path` if `text` were in it.
+    pub fn judge_keys(&self, path: &Arc<Path>, text: &str) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        file::judge(path, text, &self.settings, &mut problems);
+        Problems::unless_errors((), problems).map(|_| ())
     }
 }
 

@@ -65,7 +65,7 @@ catalogue! {
     CONNECTIONS = Gauge "keypool_connections" []
         "Open connections on the Unix socket.";
     PEER_DENIED = Counter "keypool_peer_denied_total" ["reason"]
-        "Requests refused for who sent them or how they were sent.";
+        "Requests refused for who sent them or how they were sent; uid counts connections.";
 
     KEY_INFO = Gauge "keypool_key_info" ["key_id", "provider", "model", "group_key_id"]
         "Always 1, for each key and each of its models (* for any), with the first key of its quota group.";

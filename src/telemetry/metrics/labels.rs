@@ -42,9 +42,11 @@ impl From<&Refusal> for SelectResult {
     }
 }
 
-/// Why a request was refused for who sent it or how.
+/// Why a request, or a whole connection, was refused for who sent it or how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Denial {
+    /// Who connected may not call.
+    Uid,
     /// The required header is missing or wrong.
     Header,
     /// It looks as if a proxy, a browser or a smuggler had sent it.
@@ -57,7 +59,7 @@ pub enum Denial {
 
 impl Denial {
     /// Every name that [`Denial::name`] gives.
-    pub const NAMES: [&'static str; 4] = ["header", "hygiene", "administration", "host"];
+    pub const NAMES: [&'static str; 5] = ["uid", "header", "hygiene", "administration", "host"];
 
     /// The value of the label.
     pub const fn name(self) -> &'static str {

@@ -63,7 +63,7 @@ pub struct Metrics {
     wait_duration: Histogram,
     leases_expired: IntCounter,
     connections: IntGauge,
-    denials: Counters<4>,
+    denials: Counters<5>,
     probes: Counters<4>,
     reloads: Counters<4>,
     reload_successful: IntGauge,

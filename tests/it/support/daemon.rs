@@ -136,6 +136,10 @@ impl TestDaemon {
         send(&self.socket(), "POST", path, Some(&body.to_string()))
     }
 
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        send(&self.socket(), method, path, Some(&body.to_string()))
+    }
+
     /// The answer to a select that must be granted.
     pub(crate) fn select(&self, request: &Value) -> Value {
         let answer = self.post("/v1/select", request);
