@@ -2,6 +2,8 @@
 
 mod daemon;
 mod loading;
+mod systemd;
 mod telling;
 
 pub use daemon::{Daemon, StartError};
+pub use systemd::{ActivationError, pause_after_a_crash};

@@ -19,6 +19,7 @@ use super::head_guard::{HeadExpected, HeadGuard};
 use super::listener::Listener;
 use super::peer::Peer;
 use super::presence::Presence;
+use super::pulse::{Pulse, Rounds, pulse};
 use super::routes::{self, Connection};
 use super::service::Service;
 use super::timer::ClockTimer;
@@ -40,18 +41,31 @@ pub struct Server {
     listener: Listener,
     service: Arc<Service>,
     max_connections: usize,
+    pulse: Pulse,
+    rounds: Rounds,
 }
 
 impl Server {
     /// A server that accepts at most `max_connections` at once; more wait to be accepted.
     pub fn new(listener: Listener, service: Arc<Service>, max_connections: usize) -> Self {
-        Self { listener, service, max_connections }
+        let (pulse, rounds) = pulse();
+        Self { listener, service, max_connections, pulse, rounds }
+    }
+
+    /// Tells whether the loop of [`Server::run`] goes round.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Serves until the daemon closes. Once it is to stop, connections end with their present
     /// request, and new ones are served a last one: an application that stops as well has calls
-    /// to finish.
-    pub async fn run(self) -> io::Result<()> {
+    /// to finish. On a socket that was passed in, new ones wait for the next daemon instead.
+    pub async fn run(mut self) -> io::Result<()> {
+        let last = if self.listener.is_passed() {
+            self.service.stopping.clone()
+        } else {
+            self.service.closing.clone()
+        };
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Arc::new(Semaphore::new(self.max_connections));
         let http = http(&self.service.clock);
@@ -62,7 +76,13 @@ impl Server {
                 (socket.accept().await, place)
             };
             let (accepted, place) = tokio::select! {
-                () = self.service.closing.cancelled() => return Ok(()),
+                () = last.cancelled() => return Ok(()),
+                asked = self.rounds.asked() => {
+                    // A pool that does not answer is a loop that does not go round.
+                    self.service.pool.due();
+                    asked.answer();
+                    continue;
+                }
                 accepted = accepted => accepted,
             };
             match (accepted, place) {

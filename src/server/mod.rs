@@ -31,10 +31,12 @@ mod answer;
 mod head_guard;
 mod peer;
 mod presence;
+mod pulse;
 mod timer;
 
 pub use connection::Server;
 pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;
 pub use listener::{ListenError, Listener, SocketSettings};
+pub use pulse::Pulse;
 pub use service::{AuthHeaders, Configuration, Configured, Service};

@@ -1,0 +1,10 @@
+//! The units: judged by systemd's own tools, and booted under a real systemd, in a container that
+//! `tests/systemd/install` makes. As root.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod booted;
+mod load;
+mod machine;
+mod readme;
+mod units;
