@@ -12,7 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Body;
 use super::head_guard::{HeadExpected, HeadGuard};
@@ -134,6 +134,10 @@ async fn serve(http: http1::Builder, stream: UnixStream, service: Arc<Service>) 
     drive(&http, guarded, &service, |request| routes::answer(&service, &known, request)).await;
 }
 
+/// How long a connection that has asked nothing yet may still do so when the daemon stops: its
+/// request may be on the way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Serves the requests on `stream` until its client or the daemon ends.
 pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     http: &http1::Builder,
@@ -141,7 +145,9 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     service: &Service,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
+    let asked = Notify::new();
     let answer = service_fn(|request| {
+        asked.notify_one();
         let answered = answer(request);
         async { Ok::<_, Infallible>(answered.await) }
     });
@@ -153,6 +159,8 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
             std::future::pending::<()>().await;
         } else {
             service.stopping.cancelled().await;
+            // It ends at once if something was asked.
+            tokio::time::timeout(FIRST_REQUEST, asked.notified()).await.ok();
         }
     };
     let ended = tokio::select! {

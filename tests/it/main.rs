@@ -21,4 +21,5 @@ mod reload;
 mod secrets;
 mod state;
 mod surface;
+mod systemd;
 mod tidy;

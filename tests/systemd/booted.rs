@@ -48,7 +48,7 @@ impl Machine {
     /// The requests that the clients of a load had in vain while `work` went on.
     #[track_caller]
     fn under_load(&self, work: impl FnOnce(&Load)) -> (u64, u64, u64) {
-        let load = Load::of(4, self.socket());
+        let load = Load::of(4, &self.socket());
         until("the load is served", || load.served() > 20);
         work(&load);
         let before = load.served();
@@ -210,7 +210,8 @@ fn an_application_has_a_keypool_of_its_own_and_what_is_installed_goes_away() {
          cp /root/keypool/systemd/shop.service /etc/systemd/system
          systemctl daemon-reload
          systemctl start shop.service
-         systemd-analyze verify /etc/systemd/system/shop.service keypool@shop.service 2>&1 | \
+         cd /tmp; cp /etc/systemd/system/keypool@.service keypool@shop.service
+         systemd-analyze verify /etc/systemd/system/shop.service ./keypool@shop.service 2>&1 | \
          tee /tmp/said; test ! -s /tmp/said",
     );
     until("the application ends", || {

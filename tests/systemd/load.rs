@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -58,10 +58,10 @@ pub(crate) struct Counted {
 
 impl Load {
     /// So many clients at `socket`.
-    pub(crate) fn of(clients: usize, socket: PathBuf) -> Self {
+    pub(crate) fn of(clients: usize, socket: &Path) -> Self {
         let counted = Arc::new(Counted::default());
         let client = |_| {
-            let (counted, socket) = (counted.clone(), socket.clone());
+            let (counted, socket) = (counted.clone(), socket.to_owned());
             thread::spawn(move || {
                 while !counted.ending.load(Ordering::Relaxed) {
                     counted.ask(&socket);

@@ -97,9 +97,8 @@ impl Machine {
     pub(crate) fn run(&self, script: &str) -> Output {
         let leader = self.leader().expect("the machine runs").to_string();
         let mut command = Command::new("nsenter");
-        command
-            .args(["--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--root"]);
-        command.args(["--wd=/", "--", "/bin/bash", "-c", script]);
+        command.args(["--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid"]);
+        command.args(["--", "/bin/bash", "-c", script]);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.output().unwrap()
     }
