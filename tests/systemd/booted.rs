@@ -28,8 +28,14 @@ impl Machine {
         serde_json::from_str(&body).unwrap()
     }
 
+    /// The process of the daemon. Never 0, which would stand for others when it is killed.
     fn pid(&self) -> u32 {
-        self.property("MainPID").parse().unwrap()
+        let mut pid = 0;
+        until("there is a daemon", || {
+            pid = self.property("MainPID").parse().unwrap();
+            pid != 0
+        });
+        pid
     }
 
     /// Puts another keys.json in place, as the daemon would find it after an edit.
