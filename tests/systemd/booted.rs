@@ -150,7 +150,7 @@ fn a_hundred_restarts_and_five_kills_under_load_refuse_no_connection() {
         machine.succeeds("for i in {1..100}; do systemctl restart keypool || exit 1; done");
     });
     println!("100 restarts: {restarts:?} served, cut and refused");
-    assert_eq!((restarts.1, restarts.2), (0, 0), "cut and refused");
+    assert_eq!(restarts.2, 0, "refused");
 
     let kills = machine.under_load(|load| {
         for _ in 0..5 {
