@@ -165,7 +165,7 @@ fn the_watchdog_is_fed_only_while_the_serving_loop_and_the_pool_answer() {
 
     // A call of the pool that does not end.
     let pool = daemon.service().pool.clone();
-    let (held, hold) = mpsc::channel();
+    let (held, stopped) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let now = daemon.clock.now();
     let stuck = thread::spawn(move || {
@@ -174,7 +174,7 @@ fn the_watchdog_is_fed_only_while_the_serving_loop_and_the_pool_answer() {
             released.recv().ok();
         });
     });
-    hold.recv().unwrap();
+    stopped.recv().unwrap();
     for _ in 0..3 {
         daemon.pass(beat);
     }
