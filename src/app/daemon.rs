@@ -11,15 +11,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::loading::Loader;
+use super::systemd::{ActivationError, Notifier, State, Watchdog, forget_start, passed_socket};
 use crate::clock::{Clock, JiffCalendar};
-use crate::config::{Bootstrap, Flags};
+use crate::config::{Bootstrap, Flags, Settings};
 use crate::control::{Asked, AskedEdits, Controls, controls};
 use crate::health::{AskedProbes, Prober, probes};
-use crate::pool::{Calendar, Instant, Pool, SharedPool};
+use crate::pool::{Calendar, Instant, KeyState, Pool, SharedPool};
 use crate::secrets::{Keyring, Process, RemoteSecrets};
 use crate::server::{
     CallerSettings, Callers, CallersError, Configuration, Configured, Exporter, ListenError,
-    Listener, MetricsAddress, Server, Service, SocketSettings,
+    Listener, MetricsAddress, Pulse, Server, Service, SocketSettings,
 };
 use crate::state;
 use crate::telemetry::{Journal, Metrics};
@@ -42,6 +43,9 @@ pub struct Daemon {
     watch: Watch,
     asked: Asked,
     probes: AskedProbes,
+    notifier: Arc<Notifier>,
+    watchdog: Option<Watchdog>,
+    state_dir: Option<PathBuf>,
 }
 
 /// Why a daemon does not start.
@@ -53,10 +57,13 @@ pub enum StartError {
     /// Callers cannot be told apart.
     #[error(transparent)]
     Callers(#[from] CallersError),
+    /// A socket was passed in, and is no use.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
 }
 
 impl Daemon {
-    /// Listens and loads the keys. Keys that cannot be loaded don't keep the daemon from serving:
+    /// Listens, on the socket that systemd passed in if it did, and loads the keys. Keys that cannot be loaded don't keep the daemon from serving:
     /// it says why there are none.
     pub fn start(
         bootstrap: Bootstrap,
@@ -65,17 +72,15 @@ impl Daemon {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let settings = bootstrap.settings.clone();
-        let listener = Listener::new(&SocketSettings {
-            path: settings.socket.clone(),
-            mode: settings.server.mode,
-            group: settings.server.group.clone(),
-        })?;
+        let listener = listener(&settings, &process)?;
         let callers = CallerSettings {
             uids: settings.server.allow_uids.clone(),
             gids: settings.server.allow_gids.clone(),
             admin_group: settings.server.admin_group.clone(),
         };
         let callers = Callers::new(callers, listener.path(), process.uid)?;
+        let notifier = Arc::new(Notifier::new(&process));
+        let watchdog = Watchdog::new(&process);
         let seed = clock.now().wall.as_millis() ^ u64::from(std::process::id()) << 32;
         let opened = open(settings.state_dir.as_deref(), seed, clock);
         let doubtful_at = opened.doubtful_at();
@@ -129,6 +134,9 @@ impl Daemon {
             watch,
             asked,
             probes: asked_probes,
+            notifier,
+            watchdog,
+            state_dir: settings.state_dir,
         })
     }
 
@@ -149,12 +157,15 @@ impl Daemon {
 
     /// Serves until it is told to stop, or until a part of it ends that must not.
     pub async fn run(self) -> io::Result<()> {
-        let Self { service, loader, listener, max_connections, grace, watch, mut asked, probes } =
-            self;
+        let Self { service, loader, listener, max_connections, grace, watch, mut asked, .. } = self;
+        let Self { probes, notifier, watchdog, state_dir, .. } = self;
         let path: PathBuf = listener.path().to_owned();
         let server = Server::new(listener, service.clone(), max_connections);
         let stop = asked.stop();
         let mut parts = JoinSet::new();
+        if let Some(watchdog) = watchdog {
+            parts.spawn(feed(watchdog, server.pulse(), service.clone(), notifier.clone()));
+        }
         parts.spawn(server.run());
         parts.spawn(Exporter::new(service.clone()).run());
         parts.spawn(mind_the_pool(service.clone()));
@@ -166,8 +177,10 @@ impl Daemon {
         if let Some(edits) = asked.take_edits() {
             parts.spawn(edit_when_asked(edits, loader.clone(), service.clone()));
         }
-        parts.spawn(reload_when_asked(asked, loader, service.clone()));
+        parts.spawn(reload_when_asked(asked, loader, service.clone(), notifier.clone()));
+        notifier.tell(&State::Ready, &status(&service));
         let ended = until_the_end(&mut parts, &stop).await;
+        notifier.tell(&State::Stopping, "requests that have begun may end");
         drain(&service, grace).await;
         while let Some(part) = parts.join_next().await {
             if let Err(error) = part {
@@ -177,9 +190,65 @@ impl Daemon {
         if let Some(keeper) = &service.keeper {
             keeper.snapshot(&service.pool);
         }
+        if let (Ok(()), Some(dir)) = (&ended, &state_dir) {
+            forget_start(dir);
+        }
         tracing::info!("stopped; {} is closed", path.display());
         ended
     }
+}
+
+/// The socket that was passed in, or one of our own.
+fn listener(settings: &Settings, process: &Process) -> Result<Listener, StartError> {
+    let Some(socket) = passed_socket(process)? else {
+        return Ok(Listener::new(&SocketSettings {
+            path: settings.socket.clone(),
+            mode: settings.server.mode,
+            group: settings.server.group.clone(),
+        })?);
+    };
+    let listener = Listener::passed(socket);
+    if listener.path() != settings.socket {
+        tracing::warn!(
+            "systemd listens on {}, but the setting socket, where commands look for the daemon, \
+             is {}; give both the same path",
+            listener.path().display(),
+            settings.socket.display()
+        );
+    }
+    Ok(listener)
+}
+
+/// Says as often as systemd wants to hear it that the serving loop goes round.
+async fn feed(
+    watchdog: Watchdog,
+    pulse: Pulse,
+    service: Arc<Service>,
+    notifier: Arc<Notifier>,
+) -> io::Result<()> {
+    tokio::select! {
+        () = service.stopping.cancelled() => {}
+        // It ends with the serving loop, which says itself why.
+        () = watchdog.run(pulse, &service.clock, &notifier, || status(&service)) => {
+            service.stopping.cancelled().await;
+        }
+    }
+    Ok(())
+}
+
+/// How the daemon is, for `systemctl status`.
+fn status(service: &Service) -> String {
+    let states = service.call(|pool, now| {
+        pool.keys(now).iter().map(|key| key.state == KeyState::Ready).collect::<Vec<_>>()
+    });
+    let ready = states.iter().filter(|ready| **ready).count();
+    let rejected = service.configuration.current().errors.len();
+    let rejected = match rejected {
+        0 => String::new(),
+        1 => "; the configuration on disk is rejected: 1 error".to_owned(),
+        errors => format!("; the configuration on disk is rejected: {errors} errors"),
+    };
+    format!("{ready} of {} keys are ready{rejected}", states.len())
 }
 
 /// The pool as it was left in `dir`, or a new one.
@@ -278,12 +347,16 @@ async fn reload_when_asked(
     mut asked: Asked,
     loader: Arc<Loader>,
     service: Arc<Service>,
+    notifier: Arc<Notifier>,
 ) -> io::Result<()> {
     let stopping = service.stopping.clone();
     let reload = async {
         while let Some(askers) = asked.reload().await {
-            let (loader, service) = (loader.clone(), service.clone());
-            askers.tell(spawn_blocking(move || loader.reload(&service)).await?);
+            notifier.tell(&State::Reloading, "reading the configuration");
+            let (loader, serving) = (loader.clone(), service.clone());
+            let outcome = spawn_blocking(move || loader.reload(&serving)).await?;
+            notifier.tell(&State::Ready, &status(&service));
+            askers.tell(outcome);
         }
         Ok(())
     };

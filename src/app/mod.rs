@@ -3,6 +3,8 @@
 mod daemon;
 mod loading;
 mod editing;
+mod systemd;
 mod telling;
 
 pub use daemon::{Daemon, StartError};
+pub use systemd::{ActivationError, pause_after_a_crash};

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::thread;
 
 use super::run::{fail, refuse};
-use crate::app::Daemon;
+use crate::app::{Daemon, pause_after_a_crash};
 use crate::clock::Clock;
 use crate::config::{Flags, bootstrap};
 use crate::pool::Pool;
@@ -17,11 +18,20 @@ const WORKERS: usize = 2;
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn serve(flags: Flags, process: Process, errors: &mut dyn Write) -> anyhow::Result<u8> {
+    let pause = |state_dir: Option<&Path>| {
+        // Before all that may fail, and while a signal still ends the process at once.
+        pause_after_a_crash(state_dir, &process, || Clock::System.now().wall, thread::sleep);
+    };
     let built = match bootstrap(&flags, &process) {
         Ok(built) => built,
-        Err(problems) => return refuse(&problems, errors),
+        Err(problems) => {
+            pause(None);
+            return refuse(&problems, errors);
+        }
     };
-    if let Err(error) = logging::start(&built.settings.log, built.settings.log_format) {
+    let logging = logging::start(&built.settings.log, built.settings.log_format);
+    pause(built.settings.state_dir.as_deref());
+    if let Err(error) = logging {
         return fail(&error, errors);
     }
     if let Some(file) = &built.file {

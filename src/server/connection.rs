@@ -12,13 +12,14 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Body;
 use super::head_guard::{HeadExpected, HeadGuard};
 use super::listener::Listener;
 use super::peer::Peer;
 use super::presence::Presence;
+use super::pulse::{Pulse, Rounds, pulse};
 use super::routes::{self, Connection};
 use super::service::Service;
 use super::timer::ClockTimer;
@@ -40,18 +41,31 @@ pub struct Server {
     listener: Listener,
     service: Arc<Service>,
     max_connections: usize,
+    pulse: Pulse,
+    rounds: Rounds,
 }
 
 impl Server {
     /// A server that accepts at most `max_connections` at once; more wait to be accepted.
     pub fn new(listener: Listener, service: Arc<Service>, max_connections: usize) -> Self {
-        Self { listener, service, max_connections }
+        let (pulse, rounds) = pulse();
+        Self { listener, service, max_connections, pulse, rounds }
+    }
+
+    /// Tells whether the loop of [`Server::run`] goes round.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Serves until the daemon closes. Once it is to stop, connections end with their present
     /// request, and new ones are served a last one: an application that stops as well has calls
-    /// to finish.
-    pub async fn run(self) -> io::Result<()> {
+    /// to finish. On a socket that was passed in, new ones wait for the next daemon instead.
+    pub async fn run(mut self) -> io::Result<()> {
+        let last = if self.listener.is_passed() {
+            self.service.stopping.clone()
+        } else {
+            self.service.closing.clone()
+        };
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Arc::new(Semaphore::new(self.max_connections));
         let http = http(&self.service.clock);
@@ -62,7 +76,13 @@ impl Server {
                 (socket.accept().await, place)
             };
             let (accepted, place) = tokio::select! {
-                () = self.service.closing.cancelled() => return Ok(()),
+                () = last.cancelled() => return Ok(()),
+                asked = self.rounds.asked() => {
+                    // A pool that does not answer is a loop that does not go round.
+                    self.service.pool.due();
+                    asked.answer();
+                    continue;
+                }
                 accepted = accepted => accepted,
             };
             match (accepted, place) {
@@ -117,6 +137,10 @@ async fn serve(http: http1::Builder, stream: UnixStream, peer: Peer, service: Ar
     drive(&http, guarded, &service, |request| routes::answer(&service, &known, request)).await;
 }
 
+/// How long a connection that has asked nothing yet may still do so when the daemon stops: its
+/// request may be on the way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Serves the requests on `stream` until its client or the daemon ends.
 pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     http: &http1::Builder,
@@ -124,7 +148,9 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     service: &Service,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
+    let asked = Notify::new();
     let answer = service_fn(|request| {
+        asked.notify_one();
         let answered = answer(request);
         async { Ok::<_, Infallible>(answered.await) }
     });
@@ -136,6 +162,8 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
             std::future::pending::<()>().await;
         } else {
             service.stopping.cancelled().await;
+            // It ends at once if something was asked.
+            tokio::time::timeout(FIRST_REQUEST, asked.notified()).await.ok();
         }
     };
     let ended = tokio::select! {

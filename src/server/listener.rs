@@ -1,5 +1,5 @@
 //! Making the Unix socket: without a moment in which others may connect, and without taking the
-//! place of a daemon that is alive.
+//! place of a daemon that is alive. Or taking one that others have made and keep.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,12 +25,20 @@ pub struct SocketSettings {
     pub group: Option<String>,
 }
 
-/// A socket that nobody else listens on. Dropping it removes its file.
+/// A socket that no other daemon listens on.
 #[derive(Debug)]
 pub struct Listener {
     path: PathBuf,
-    inode: u64,
     socket: StdListener,
+    /// The file of the socket, if we have made it.
+    own: Option<OwnFile>,
+}
+
+/// The file of a socket. Dropping it removes it.
+#[derive(Debug)]
+struct OwnFile {
+    path: PathBuf,
+    inode: u64,
     /// Held for as long as the socket is ours.
     _lock: File,
 }
@@ -110,7 +118,21 @@ impl Listener {
         fs::rename(&nameless, path).map_err(|error| failed("name", path, error))?;
 
         let inode = fs::symlink_metadata(path).map_err(|error| failed("find", path, error))?.ino();
-        Ok(Self { path: path.clone(), inode, socket: socket.into(), _lock: lock })
+        let own = Some(OwnFile { path: path.clone(), inode, _lock: lock });
+        Ok(Self { path: path.clone(), socket: socket.into(), own })
+    }
+
+    /// Listens on `socket`, which somebody else has made, non-blocking, and keeps when we end: who
+    /// connects from then on is served by whom they pass it to next. Its file is left alone.
+    pub fn passed(socket: StdListener) -> Self {
+        let address = socket.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
+        Self { path: path.unwrap_or_default(), socket, own: None }
+    }
+
+    /// Whether somebody else keeps the socket when we end.
+    pub fn is_passed(&self) -> bool {
+        self.own.is_none()
     }
 
     /// The path of the socket.
@@ -124,7 +146,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for OwnFile {
     fn drop(&mut self) {
         let ours = |found: fs::Metadata| found.ino() == self.inode;
         if fs::symlink_metadata(&self.path).is_ok_and(ours) {
@@ -242,6 +264,20 @@ mod tests {
         assert!(matches!(refused, Err(ListenError::OpenDirectory(_))));
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
         Listener::new(&settings(dir.path().join("keypool.sock"))).unwrap();
+    }
+
+    #[test]
+    fn leaves_the_file_of_a_socket_that_was_passed_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keypool.sock");
+        let kept = StdListener::bind(&path).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let listener = Listener::passed(kept.try_clone().unwrap());
+        assert!(listener.is_passed());
+        assert_eq!(listener.path(), path);
+        drop(listener);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        UnixStream::connect(&path).unwrap();
     }
 
     #[test]

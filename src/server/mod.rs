@@ -34,6 +34,7 @@ mod callers;
 mod peer;
 mod membership;
 mod presence;
+mod pulse;
 mod timer;
 
 pub use callers::{CallerSettings, Callers, CallersError};
@@ -41,4 +42,5 @@ pub use connection::Server;
 pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;
 pub use listener::{ListenError, Listener, SocketSettings};
+pub use pulse::Pulse;
 pub use service::{AuthHeaders, Configuration, Configured, Service};

@@ -24,4 +24,5 @@ mod reload;
 mod secrets;
 mod state;
 mod surface;
+mod systemd;
 mod tidy;

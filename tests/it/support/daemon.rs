@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use keypool::clock::{Clock, ManualClock};
 use keypool::config::{Flags, bootstrap};
 use keypool::control::{Control, Controls};
 use keypool::secrets::Process;
+use keypool::server::Service;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,6 +23,7 @@ pub(crate) struct TestDaemon {
     dir: TempDir,
     pub(crate) clock: ManualClock,
     controls: Controls,
+    service: Arc<Service>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -82,13 +85,13 @@ impl TestDaemon {
         let flags = Flags { config: Some(dir.path().join("keypool.toml")), ..Flags::default() };
         let built = bootstrap(&flags, &process).unwrap();
         let daemon = Daemon::start(built, flags, process, Clock::Manual(clock.clone())).unwrap();
-        let controls = daemon.controls();
+        let (controls, service) = (daemon.controls(), daemon.service().clone());
         let thread = thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(daemon.run()).unwrap();
         });
-        Self { dir, clock, controls, thread: Some(thread) }
+        Self { dir, clock, controls, service, thread: Some(thread) }
     }
 
     /// A daemon that keeps its state in `state`.
@@ -163,6 +166,11 @@ impl TestDaemon {
 
     pub(crate) fn pass(&self, span: Duration) {
         self.clock.advance(span);
+    }
+
+    /// What its endpoints work with.
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     pub(crate) fn control(&self, control: Control) {
