@@ -2,6 +2,7 @@
 
 mod daemon;
 mod loading;
+mod minding;
 mod editing;
 mod systemd;
 mod telling;
