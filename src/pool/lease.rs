@@ -41,7 +41,7 @@ impl LeaseId {
         let (epoch, seq) = text.split_once('-')?;
         let plain =
             |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if epoch.len() != 8 || seq.is_empty() || !plain(epoch) || !plain(seq) {
+        if epoch.len() != 8 || !(1..=16).contains(&seq.len()) || !plain(epoch) || !plain(seq) {
             return None;
         }
         let epoch = u32::from_str_radix(epoch, 16).ok()?;

@@ -50,14 +50,16 @@ impl Fields {
 
     pub(super) fn whole(&mut self, name: &'static str, most: u64) -> Result<Option<u64>, Problem> {
         let expected = format!("a whole number from 0 to {most}");
-        self.take(name, &expected, |value| value.as_u64().filter(|number| *number <= most))
+        self.take(name, &expected, |value| whole(&value).filter(|number| *number <= most))
     }
 
     /// All that is left, in which none of `fixed` may be: fields, each with why not.
     pub(super) fn members(self, fixed: &[(&str, &str)]) -> Result<Vec<(String, Value)>, Problem> {
         match fixed.iter().find(|(name, _)| self.members.contains_key(*name)) {
             Some((name, why)) => Err(Problem::invalid(name, *why)),
-            None => Ok(self.members.into_iter().collect()),
+            None => {
+                Ok(self.members.into_iter().map(|(name, value)| (name, plain(value))).collect())
+            }
         }
     }
 
@@ -70,6 +72,23 @@ impl Fields {
     }
 }
 
+/// A whole number. JSON has one kind of number alone: 5.0 is 5.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        // Without the sign of a zero.
+        format!("{:.0}", number + 0.0).parse().ok()
+    })
+}
+
+/// `value` as it is usually written.
+fn plain(value: Value) -> Value {
+    match whole(&value) {
+        Some(number) => number.into(),
+        None => value,
+    }
+}
+
 /// A text that is not empty.
 pub(super) fn text(value: Value) -> Option<String> {
     if let Value::String(text) = value { Some(text).filter(|text| !text.is_empty()) } else { None }
@@ -78,4 +97,21 @@ pub(super) fn text(value: Value) -> Option<String> {
 /// A list of texts that are not empty.
 pub(super) fn texts(value: Value) -> Option<Vec<String>> {
     if let Value::Array(items) = value { items.into_iter().map(text).collect() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        let read = |text: &str| whole(&serde_json::from_str(text).unwrap());
+        for (text, number) in [("5", 5), ("5.0", 5), ("5e2", 500), ("-0.0", 0), ("0", 0)] {
+            assert_eq!(read(text), Some(number), "{text}");
+        }
+        assert_eq!(read("18446744073709551615"), Some(u64::MAX));
+        for text in ["5.5", "-1", "-1.0", "18446744073709551616", "1e300", "\"5\"", "null"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod listener;
 mod service;
 
 mod routes;
+mod endpoint;
 mod hygiene;
 mod select;
 mod report;
@@ -22,11 +23,13 @@ mod health;
 mod reload;
 mod administration;
 mod metrics;
+mod openapi;
 mod selecting;
 
 mod body;
 mod fields;
 mod problem;
+mod code;
 mod answer;
 
 mod head_guard;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use hyper::Response;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Body, full};
+use super::code::Code;
 use crate::clock::rfc3339;
 use crate::control::NotEdited;
 use crate::health::NotProbed;
@@ -15,8 +16,7 @@ use crate::pool::{KeyState, LeaseGone, NoUse, Now, Refusal, Unusable, WaitsFor};
 /// An error answer.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Problem {
-    status: StatusCode,
-    code: &'static str,
+    code: Code,
     title: &'static str,
     detail: String,
     retry_after: Option<Duration>,
@@ -25,14 +25,9 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    fn new(code: Code, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, title, detail, retry_after: None, allow: None, more: Map::new() }
+        Self { code, title, detail, retry_after: None, allow: None, more: Map::new() }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -46,7 +41,7 @@ impl Problem {
 
     /// The stable name of the error.
     pub(super) fn code(&self) -> &'static str {
-        self.code
+        self.code.name()
     }
 
     /// A request that cannot be understood; `field` is the one to mend.
@@ -54,65 +49,61 @@ impl Problem {
         let detail = detail.into();
         let title = "The request is not valid";
         if field.is_empty() {
-            return Self::new(StatusCode::BAD_REQUEST, "invalid_request", title, detail);
+            return Self::new(Code::InvalidRequest, title, detail);
         }
         let detail = format!("{field}: {detail}");
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request", title, detail).with("field", field)
+        Self::new(Code::InvalidRequest, title, detail).with("field", field)
     }
 
     pub(super) fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", "this is not for you")
+        Self::new(Code::Forbidden, "Forbidden", "this is not for you")
     }
 
     pub(super) fn not_administrator() -> Self {
         let detail = "this is for the user that the daemon runs as, for root, and for the members of \
                       server.admin_group";
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+        Self::new(Code::Forbidden, "Forbidden", detail)
     }
 
     pub(super) fn not_found() -> Self {
         let detail = "there is nothing at this path; the API begins with /v1/";
-        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+        Self::new(Code::NotFound, "Not found", detail)
     }
 
     pub(super) fn no_such_key(keys: Vec<String>) -> Self {
         let detail = "no key has this key_id; those of the pool are in keys";
-        Self::new(StatusCode::NOT_FOUND, "no_such_key", "No such key", detail).with("keys", keys)
+        Self::new(Code::NoSuchKey, "No such key", detail).with("keys", keys)
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");
         let title = "Method not allowed";
-        let status = StatusCode::METHOD_NOT_ALLOWED;
-        Self { allow: Some(allow), ..Self::new(status, "method_not_allowed", title, detail) }
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, title, detail) }
     }
 
     pub(super) fn unsupported_media_type() -> Self {
         let detail = "send the header Content-Type: application/json (curl: --json in place of -d)";
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Self::new(status, "unsupported_media_type", "The body must be JSON", detail)
+        Self::new(Code::UnsupportedMediaType, "The body must be JSON", detail)
     }
 
     pub(super) fn too_large(most: usize) -> Self {
         let detail = format!("a body has at most {most} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
+        Self::new(Code::TooLarge, "The body is too large", detail)
     }
 
     pub(super) fn too_slow(most: Duration) -> Self {
         let detail = format!("the body did not arrive within {} s", most.as_secs());
-        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body is too slow", detail)
+        Self::new(Code::TooSlow, "The body is too slow", detail)
     }
 
     pub(super) fn internal() -> Self {
         let detail = "this is a bug of keypool; the log has the place";
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::new(status, "internal_error", "Internal error", detail)
+        Self::new(Code::InternalError, "Internal error", detail)
     }
 
     pub(super) fn draining() -> Self {
         let detail = "ask again in a second";
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self::new(status, "draining", "The daemon is stopping", detail)
+        Self::new(Code::Draining, "The daemon is stopping", detail)
             .retry_after(Duration::from_secs(1))
     }
 
@@ -121,22 +112,19 @@ impl Problem {
             "{why}, and neither GEMINI_API_KEY nor OPENAI_API_KEY nor ANTHROPIC_API_KEY is set; \
              `keypool check` tells more"
         );
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self::new(status, "rotation_off", "Rotation is off and there is no single key", detail)
+        Self::new(Code::RotationOff, "Rotation is off and there is no single key", detail)
     }
 
     /// The keys file was rejected, so that there is no key at all.
     pub(super) fn no_keys(detail: impl Into<String>, errors: &[String]) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
         let title = "The pool has no keys";
-        Self::new(status, "no_usable_key", title, detail).with("errors", errors.to_vec())
+        Self::new(Code::NoUsableKey, title, detail).with("errors", errors.to_vec())
     }
 
     /// There is no usable key, and why is not for everybody.
     pub(super) fn not_ready() -> Self {
         let detail = "no key is usable; `keypool status` tells why";
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self::new(status, "no_usable_key", "Not ready", detail)
+        Self::new(Code::NoUsableKey, "Not ready", detail)
     }
 
     /// Why a lease cannot be reported.
@@ -145,29 +133,27 @@ impl Problem {
             LeaseGone::AlreadyReported => {
                 let detail = "a lease is reported once, by report or by rotate";
                 let title = "The lease was reported before";
-                Self::new(StatusCode::CONFLICT, "already_reported", title, detail)
+                Self::new(Code::AlreadyReported, title, detail)
             }
             LeaseGone::Expired => {
                 let detail = "it was not reported before its expires_at, or is of a daemon that \
                               has been restarted since";
-                Self::new(StatusCode::GONE, "lease_expired", "The lease has expired", detail)
+                Self::new(Code::LeaseExpired, "The lease has expired", detail)
             }
             LeaseGone::Unknown => {
                 let detail = "this lease_id was never given out";
-                Self::new(StatusCode::NOT_FOUND, "not_found", "No such lease", detail)
+                Self::new(Code::NotFound, "No such lease", detail)
             }
         }
     }
 
     /// Why a change of the keys file was not made; `no_such_key` tells which keys there are.
     pub(super) fn not_edited(why: NotEdited, no_such_key: impl FnOnce() -> Self) -> Self {
-        let conflict =
-            |code, title, detail: String| Self::new(StatusCode::CONFLICT, code, title, detail);
         match why {
             NotEdited::NoSuchKey => no_such_key(),
             NotEdited::KeyExists => {
                 let detail = "change it with PATCH, or choose another key_id".to_owned();
-                conflict("key_exists", "There is a key with this key_id", detail)
+                Self::new(Code::KeyExists, "There is a key with this key_id", detail)
             }
             NotEdited::UnknownField { name, hint } => {
                 Self::invalid(&name, format!("unknown field{hint}"))
@@ -177,23 +163,21 @@ impl Problem {
                     [one] => one.clone(),
                     several => format!("{} errors, which are in errors", several.len()),
                 };
-                let status = StatusCode::BAD_REQUEST;
                 let title = "The keys file would not be valid";
-                Self::new(status, "invalid_request", title, detail).with("errors", errors)
+                Self::new(Code::InvalidRequest, title, detail).with("errors", errors)
             }
             NotEdited::NotEditable(why) => {
-                conflict("not_editable", "The keys cannot be changed here", why)
+                Self::new(Code::NotEditable, "The keys cannot be changed here", why)
             }
             NotEdited::Conflict => {
                 let detail =
                     "the keys file was changed by somebody else at the same time; nothing \
                               is written; ask again"
                         .to_owned();
-                conflict("conflict", "The keys file has changed", detail)
+                Self::new(Code::Conflict, "The keys file has changed", detail)
             }
             NotEdited::NotWritten(why) => {
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Self::new(status, "not_written", "The keys file cannot be written", why)
+                Self::new(Code::NotWritten, "The keys file cannot be written", why)
             }
         }
     }
@@ -203,25 +187,25 @@ impl Problem {
         let (code, title, detail) = match why {
             NotProbed::NoSuchKey => return no_such_key(),
             NotProbed::NoSecret => (
-                "missing_secret",
+                Code::MissingSecret,
                 "The key has no secret",
                 "`keypool keys` tells what is looked up",
             ),
             NotProbed::NoProbe => (
-                "no_probe",
+                Code::NoProbe,
                 "The provider has no probe",
                 "nothing that costs nothing is known to be asked there; give one as probe in \
                  [providers.NAME]",
             ),
         };
-        Self::new(StatusCode::CONFLICT, code, title, detail)
+        Self::new(code, title, detail)
     }
 
     /// A rotation that makes no sense: another key would fare alike.
     pub(super) fn not_retryable(outcome: &str, state: &KeyState) -> Self {
         let detail = format!("{outcome}: another key would fare alike; the report is noted");
         let title = "Another key cannot help";
-        let conflict = Self::new(StatusCode::CONFLICT, "not_retryable", title, detail);
+        let conflict = Self::new(Code::NotRetryable, title, detail);
         conflict.with("outcome", outcome).with("state", state.name())
     }
 
@@ -234,9 +218,8 @@ impl Problem {
                     "the provider fails for several keys alike; the next trial is in {:.1} s",
                     after.as_secs_f64()
                 );
-                let status = StatusCode::SERVICE_UNAVAILABLE;
                 let title = "The provider is unavailable";
-                Self::new(status, "provider_unavailable", title, detail)
+                Self::new(Code::ProviderUnavailable, title, detail)
                     .retry_after(after)
                     .with("resets_at", rfc3339(now.wall_at(*free_at)))
             }
@@ -252,8 +235,7 @@ impl Problem {
                     "the first matching key can pay in {:.1} s{line} ({reason})",
                     after.as_secs_f64()
                 );
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                let problem = Self::new(status, "exhausted", "No matching key can pay now", detail);
+                let problem = Self::new(Code::Exhausted, "No matching key can pay now", detail);
                 problem
                     .retry_after(after)
                     .with("waits_for", reason)
@@ -263,8 +245,7 @@ impl Problem {
                 let offered: Vec<&str> = offered.iter().map(|model| &**model).collect();
                 let detail = format!("the keys offer {}", offered.join(", "));
                 let title = "No key offers this model";
-                let status = StatusCode::NOT_FOUND;
-                Self::new(status, "no_such_model", title, detail).with("offered", offered)
+                Self::new(Code::NoSuchModel, title, detail).with("offered", offered)
             }
             Refusal::NoUsableKey { why } => {
                 let told =
@@ -275,8 +256,7 @@ impl Problem {
                     None => "no key offers what is asked for".to_owned(),
                 };
                 let title = "No matching key is usable";
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Self::new(status, "no_usable_key", title, detail).with("keys", keys)
+                Self::new(Code::NoUsableKey, title, detail).with("keys", keys)
             }
             Refusal::TooManyTokens { most } => {
                 Self::invalid("tokens", format!("no matching key can pay more than {most} at once"))
@@ -288,16 +268,16 @@ impl Problem {
     pub(super) fn response(mut self) -> Response<Body> {
         let mut members = Map::new();
         members.insert("type".into(), "about:blank".into());
-        members.insert("status".into(), self.status.as_u16().into());
+        members.insert("status".into(), self.code.status().as_u16().into());
         members.insert("title".into(), self.title.into());
         members.insert("detail".into(), self.detail.into());
-        members.insert("code".into(), self.code.into());
+        members.insert("code".into(), self.code.name().into());
         if let Some(after) = self.retry_after {
             members.insert("retry_after_ms".into(), whole(after.as_nanos().div_ceil(1_000_000)));
         }
         members.append(&mut self.more);
         let mut response = Response::new(full(Value::Object(members).to_string()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {

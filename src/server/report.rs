@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::answer::{Body, json};
-use super::fields::Fields;
+use super::fields::{Fields, whole};
 use super::problem::Problem;
 use super::routes::Connection;
 use super::select;
@@ -161,7 +161,7 @@ fn names_of_outcomes() -> String {
 }
 
 fn status(value: &Value) -> Option<u16> {
-    let status = u16::try_from(value.as_u64()?).ok()?;
+    let status = u16::try_from(whole(value)?).ok()?;
     (100..=599).contains(&status).then_some(status)
 }
 

@@ -10,6 +10,7 @@ use hyper::header::ACCEPT;
 use hyper::{Method, Request, Response};
 
 use super::answer::Body;
+use super::endpoint::Endpoint;
 use super::head_guard::HeadExpected;
 use super::peer::Peer;
 use super::presence::Presence;
@@ -17,8 +18,8 @@ use super::problem::Problem;
 use super::selecting::Selecting;
 use super::service::Service;
 use super::{
-    administration, body, events, health, hygiene, keys, metrics, reload, report, select, status,
-    usage,
+    administration, body, events, health, hygiene, keys, metrics, openapi, reload, report, select,
+    status, usage,
 };
 use crate::telemetry::metrics::Denial;
 
@@ -31,75 +32,7 @@ pub(super) struct Connection {
 }
 
 /// The methods that some endpoint takes.
-const METHODS: [Method; 5] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE];
-
-/// The endpoints.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Endpoint<'a> {
-    Select,
-    Report,
-    Rotate,
-    Reload,
-    Keys,
-    Key(&'a str),
-    Probe(&'a str),
-    Clear(&'a str),
-    Usage,
-    Events,
-    Status,
-    Livez,
-    Readyz,
-    Metrics,
-}
-
-impl<'a> Endpoint<'a> {
-    fn at(path: &'a str) -> Option<Self> {
-        Some(match path {
-            "/v1/select" => Self::Select,
-            "/v1/report" => Self::Report,
-            "/v1/rotate" => Self::Rotate,
-            "/v1/reload" => Self::Reload,
-            "/v1/keys" => Self::Keys,
-            "/v1/usage" => Self::Usage,
-            "/v1/events" => Self::Events,
-            "/v1/status" => Self::Status,
-            "/livez" => Self::Livez,
-            "/readyz" => Self::Readyz,
-            "/metrics" => Self::Metrics,
-            _ => {
-                let rest = path.strip_prefix("/v1/keys/")?;
-                match rest.split_once('/') {
-                    _ if rest.is_empty() || rest.starts_with('/') => return None,
-                    None => Self::Key(rest),
-                    Some((id, "probe")) => Self::Probe(id),
-                    Some((id, "clear")) => Self::Clear(id),
-                    Some(_) => return None,
-                }
-            }
-        })
-    }
-
-    /// The methods it takes.
-    fn allow(self) -> &'static str {
-        match self {
-            Self::Select
-            | Self::Report
-            | Self::Rotate
-            | Self::Reload
-            | Self::Probe(_)
-            | Self::Clear(_) => "POST",
-            Self::Keys => "GET, HEAD, POST",
-            Self::Key(_) => "GET, HEAD, PATCH, DELETE",
-            Self::Usage
-            | Self::Events
-            | Self::Status
-            | Self::Livez
-            | Self::Readyz
-            | Self::Metrics => "GET, HEAD",
-        }
-    }
-}
+const EVERY_METHOD: &str = "GET, HEAD, POST, PATCH, DELETE";
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -126,14 +59,15 @@ async fn serve(
         service.metrics.denied(Denial::Header);
         return Err(Problem::forbidden());
     }
-    if !METHODS.contains(&method) {
+    let takes = |allow: &str| allow.split(", ").any(|allowed| allowed == method.as_str());
+    if !takes(EVERY_METHOD) {
         let allow = Endpoint::at(uri.path());
-        let allow = allow.map_or("GET, HEAD, POST, PATCH, DELETE", Endpoint::allow);
+        let allow = allow.map_or(EVERY_METHOD, |(endpoint, _)| endpoint.allow());
         return Err(Problem::method_not_allowed(allow));
     }
     hygiene::check(&request).inspect_err(|_| service.metrics.denied(Denial::Hygiene))?;
-    let endpoint = Endpoint::at(uri.path()).ok_or_else(Problem::not_found)?;
-    if !endpoint.allow().split(", ").any(|allowed| allowed == method.as_str()) {
+    let (endpoint, id) = Endpoint::at(uri.path()).ok_or_else(Problem::not_found)?;
+    if !takes(endpoint.allow()) {
         return Err(Problem::method_not_allowed(endpoint.allow()));
     }
     let mut selecting = Selecting::begin(service);
@@ -151,15 +85,15 @@ async fn serve(
             administration::add(service, connection, &body).await
         }
         Endpoint::Keys => Ok(keys::all(service)),
-        Endpoint::Key(id) if method == Method::PATCH => {
+        Endpoint::Key if method == Method::PATCH => {
             administration::change(service, connection, id, &body).await
         }
-        Endpoint::Key(id) if method == Method::DELETE => {
+        Endpoint::Key if method == Method::DELETE => {
             administration::remove(service, connection, id, &body).await
         }
-        Endpoint::Key(id) => keys::one(service, id),
-        Endpoint::Probe(id) => administration::probe(service, connection, id, &body).await,
-        Endpoint::Clear(id) => administration::clear(service, connection, id, &body),
+        Endpoint::Key => keys::one(service, id),
+        Endpoint::Probe => administration::probe(service, connection, id, &body).await,
+        Endpoint::Clear => administration::clear(service, connection, id, &body),
         Endpoint::Usage => Ok(usage::answer(service)),
         Endpoint::Events if live => Ok(events::follow(service)),
         Endpoint::Events => events::list(service, uri.query()),
@@ -167,6 +101,7 @@ async fn serve(
         Endpoint::Livez => Ok(health::live()),
         Endpoint::Readyz => health::ready(service),
         Endpoint::Metrics => metrics::answer(service).await,
+        Endpoint::OpenApi => Ok(openapi::answer()),
     }
 }
 

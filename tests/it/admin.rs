@@ -104,6 +104,16 @@ fn a_change_touches_its_entry_alone() {
 }
 
 #[test]
+fn a_whole_number_with_a_point_is_written_without() {
+    let daemon = daemon();
+    done(&daemon.send("PATCH", "/v1/keys/b", &json!({"rpm": 7.0})));
+    assert!(file(&daemon).contains("\"rpm\": 7,"), "{}", file(&daemon));
+    daemon.select(&json!({"tokens": 5.0, "wait_ms": 0.0}));
+    let half = daemon.send("PATCH", "/v1/keys/b", &json!({"rpm": 7.5}));
+    assert_eq!(refused(&half), (400, "invalid_request".into()));
+}
+
+#[test]
 fn a_key_that_is_removed_leaves_the_file_and_the_fallback_order() {
     let daemon = daemon();
     let answer = done(&daemon.send("DELETE", "/v1/keys/b", &json!({})));

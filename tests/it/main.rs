@@ -19,6 +19,7 @@ mod events;
 mod examples;
 mod leaks;
 mod metrics;
+mod openapi;
 mod probes;
 mod reload;
 mod secrets;

@@ -189,7 +189,7 @@ fn secret(
 fn is_name(text: &str) -> bool {
     const LONGEST: usize = 256;
     let plain = !text.chars().any(char::is_control) && text.trim().len() == text.len();
-    plain && (1..=LONGEST).contains(&text.len())
+    plain && (1..=LONGEST).contains(&text.chars().count())
 }
 
 /// This daemon's share of every limit, rounded down, at least 1.

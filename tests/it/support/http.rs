@@ -1,4 +1,5 @@
-//! HTTP by hand, so that a test sees every byte.
+//! HTTP by hand, so that a test sees every byte. What comes over the socket is judged by the
+//! document of the API.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,6 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use super::document::{Asked, judge};
 
 /// No answer takes this long; a test that hangs fails instead.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,15 +48,34 @@ pub(crate) fn send(socket: &Path, method: &str, path: &str, body: Option<&str>) 
     let kind = body.map_or_else(String::new, |body| {
         format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
     });
-    let body = body.unwrap_or_default();
+    let text = body.unwrap_or_default();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}\r\n{text}"
     );
-    Answer::parse(&exchange(socket, request.as_bytes(), false))
+    let answer = Answer::parse(&unjudged(socket, request.as_bytes(), false));
+    judge(Asked { method, target: path, body }, &answer);
+    answer
 }
 
-/// Sends `bytes` as they are and reads to the end of the connection.
+/// Sends `bytes` as they are and reads to the end of the connection. The first
+/// answer is judged if the bytes begin with a request.
 pub(crate) fn exchange(socket: &Path, bytes: &[u8], half_close: bool) -> String {
+    let told = unjudged(socket, bytes, half_close);
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = std::str::from_utf8(line).unwrap_or_default();
+    let words: Vec<&str> = line.split(' ').collect();
+    if let ([method, target, "HTTP/1.1"], true) = (&words[..], told.starts_with("HTTP/1.1 ")) {
+        let mut answer = Answer::parse(&told);
+        if let Some(length) = answer.header("content-length").filter(|_| *method != "HEAD") {
+            // What comes after it answers another request.
+            answer.body.truncate(length.parse().unwrap());
+        }
+        judge(Asked { method, target, body: None }, &answer);
+    }
+    told
+}
+
+fn unjudged(socket: &Path, bytes: &[u8], half_close: bool) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // A server that refuses early may close before everything is written.

@@ -6,12 +6,14 @@ use std::time::Duration;
 use keypool::clock::Clock;
 
 mod daemon;
+mod document;
 mod fake_provider;
 mod fake_vault;
 mod http;
 mod scrape;
 
 pub(crate) use daemon::TestDaemon;
+pub(crate) use document::{DOCUMENT, judge_value};
 pub(crate) use fake_provider::{FakeProvider, Manner};
 pub(crate) use fake_vault::FakeVault;
 pub(crate) use http::{Answer, exchange, exchange_over, send};
