@@ -33,7 +33,8 @@
 //!
 //! # The straight path of a select
 //!
-//! 1. `server::listener` and `server::connection` accept it; `server::routes` finds its endpoint.
+//! 1. `server::listener` and `server::connection` accept it; `server::routes` finds its
+//!    `endpoint`.
 //! 2. `server::select` reads the fields into a [`pool::SelectRequest`].
 //! 3. [`server::Service`] calls [`pool::Pool::select`] with the time, under the lock of
 //!    [`pool::SharedPool`]: a [`pool::Lease`], a place in the line, or a [`pool::Refusal`].

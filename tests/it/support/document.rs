@@ -144,16 +144,22 @@ fn judge_request(asked: Asked<'_>, body: &str) {
 /// Panics if `value` is not of the schema at `place`.
 pub(crate) fn judge_value(place: &str, value: &Value, what: &str) {
     static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
-    let build = || {
-        let options = jsonschema::options().with_draft(Draft::Draft202012);
-        let options = options.with_registry(&REGISTRY).should_validate_formats(true);
-        let schema = json!({"$ref": format!("{NAME}#{place}")});
-        Arc::new(options.build(&schema).unwrap())
-    };
-    let schema = KNOWN.lock().unwrap().entry(place.to_owned()).or_insert_with(build).clone();
+    let known = KNOWN.lock().unwrap().get(place).cloned();
+    let schema = known.unwrap_or_else(|| {
+        let schema = Arc::new(schema_at(place));
+        KNOWN.lock().unwrap().insert(place.to_owned(), schema.clone());
+        schema
+    });
     let errors: Vec<String> = schema
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
     assert!(errors.is_empty(), "not as openapi.json says at {place}: {errors:#?}\n{what}");
+}
+
+fn schema_at(place: &str) -> Validator {
+    let options = jsonschema::options().with_draft(Draft::Draft202012);
+    let options = options.with_registry(&REGISTRY).should_validate_formats(true);
+    let fragment = place.replace(' ', "%20").replace('{', "%7B").replace('}', "%7D");
+    options.build(&json!({"$ref": format!("{NAME}#{fragment}")})).unwrap()
 }
