@@ -1,4 +1,4 @@
-//! The OpenAPI document: it is sound, and the daemon does as it says, whatever is asked.
+//! The document of the API: it is sound, and the daemon does as it says, whatever is asked.
 //!
 //! Beside these tests, every answer that any test gets over the socket is judged by the document;
 //! see `support::document`.

@@ -1,4 +1,4 @@
-//! The OpenAPI document as a judge: what the daemon answers must be what the document says, and
+//! The document of the API as a judge: what the daemon answers must be what the document says, and
 //! what it takes must be what the document lets one ask.
 
 use std::collections::HashMap;
