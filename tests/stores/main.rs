@@ -8,6 +8,9 @@ mod support;
 #[allow(dead_code, reason = "the tests of the daemon use other parts")]
 #[path = "../it/support/http.rs"]
 mod http;
+#[allow(dead_code, reason = "the tests of the daemon use other parts")]
+#[path = "../it/support/document.rs"]
+mod document;
 
 #[cfg(feature = "aws")]
 mod aws;
