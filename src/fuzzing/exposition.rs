@@ -5,9 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::clock::ManualClock;
-use crate::pool::{
-    KeyId, KeySettings, Limits, PoolSettings, ResetZone, SelectRequest, WallTime,
-};
+use crate::pool::{KeyId, KeySettings, Limits, PoolSettings, ResetZone, SelectRequest, WallTime};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Reading, Surroundings};
 
@@ -27,7 +25,8 @@ pub fn exposition(bytes: &[u8]) {
         .filter_map(|(n, line)| {
             let (provider, models) = line.split_once('\t').unwrap_or((line, ""));
             // No configuration gives a model twice.
-            let models: BTreeSet<&str> = models.split('\t').filter(|name| !name.is_empty()).collect();
+            let models: BTreeSet<&str> =
+                models.split('\t').filter(|name| !name.is_empty()).collect();
             let models = models.into_iter().map(name);
             Some(key(KeyId::parse(&format!("key_{n:02}"))?, name(provider), models))
         })
@@ -35,9 +34,7 @@ pub fn exposition(bytes: &[u8]) {
     let expected: BTreeSet<[String; 3]> = keys
         .iter()
         .flat_map(|key| {
-            let of = |model: &str| {
-                [key.id.to_string(), key.provider.to_string(), model.to_owned()]
-            };
+            let of = |model: &str| [key.id.to_string(), key.provider.to_string(), model.to_owned()];
             let any = key.models.is_empty().then(|| of("*"));
             key.models.iter().map(|model| of(model)).chain(any).collect::<Vec<_>>()
         })

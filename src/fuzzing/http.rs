@@ -120,9 +120,8 @@ impl Daemon {
             service.keyring.insert(id.clone(), Secret::new(&format!("fake-secret-{id}")));
         }
         let with_secrets = keys.secrets.keys().map(|id| (id.clone(), None)).collect();
-        service.call(|pool, now| {
-            pool.reconfigure_with_secrets(keys.pool.clone(), &with_secrets, now)
-        });
+        service
+            .call(|pool, now| pool.reconfigure_with_secrets(keys.pool.clone(), &with_secrets, now));
         Self { service, clock, asked, probes: asked_probes, watched: mode }
     }
 

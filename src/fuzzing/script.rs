@@ -14,6 +14,7 @@
 //! | `k` key | takes a secret away, or gives it |
 //! | `K` key | gives another secret |
 //! | `l` which | reloads with some of the keys |
+//! | `m` key | moves a key to a group of its own, or back |
 //! | `t` | goes on with a snapshot of the pool |
 //! | `T` | goes on with the last snapshot and the facts since |
 
@@ -23,8 +24,8 @@ use std::time::Duration;
 use crate::clock::ManualClock;
 use crate::config::Keys;
 use crate::pool::{
-    Instant, KeyId, KeySettings, KeyView, Lease, LimitKind, LearnedLimit, NoRotation, NoSecret, Now, Outcome,
-    Pool, PoolSettings, RateLimit, Report, SelectRequest, Selection, Spent, WaiterId,
+    Instant, KeyId, KeySettings, KeyView, LearnedLimit, Lease, LimitKind, NoRotation, NoSecret,
+    Now, Outcome, Pool, PoolSettings, RateLimit, Report, SelectRequest, Selection, Spent, WaiterId,
 };
 use crate::state;
 
@@ -72,6 +73,8 @@ pub(super) struct Script {
     pub(super) pool: Pool,
     pub(super) clock: ManualClock,
     settings: PoolSettings,
+    /// Which of the keys are configured, as bits.
+    present: u8,
     granted: BTreeMap<String, Granted>,
     holdings: Vec<Holding>,
     waiters: Vec<(WaiterId, u64)>,
@@ -93,13 +96,14 @@ impl Script {
             pool: super::pool(),
             clock: ManualClock::default(),
             settings,
+            present: u8::MAX,
             granted: BTreeMap::new(),
             holdings: Vec::new(),
             waiters: Vec::new(),
             snapshot: Vec::new(),
             log: Vec::new(),
         };
-        script.reload(u8::MAX);
+        script.reload();
         script.pool.keep_facts(true);
         script.keep();
         script
@@ -172,7 +176,17 @@ impl Script {
                 self.pool.set_secret(&id(which), missing, now);
             }
             b'K' => drop(self.pool.secret_changed(&id(next()), now)),
-            b'l' => self.reload(next()),
+            b'l' => {
+                self.present = next();
+                self.reload();
+            }
+            b'm' => {
+                // Keys whose limits are all of time: what is in flight stays where it was.
+                let key = &mut self.settings.keys[usize::from(next() & 3)];
+                let alone = key.quota_group.is_none();
+                key.quota_group = alone.then(|| format!("own {}", key.id).into());
+                self.reload();
+            }
             b't' => {
                 self.leave_the_line();
                 self.keep();
@@ -189,11 +203,13 @@ impl Script {
         self.pool.take_transitions();
     }
 
-    /// Takes the keys of which `which` has the bit.
-    fn reload(&mut self, which: u8) {
+    /// Takes the keys of which `present` has the bit.
+    fn reload(&mut self) {
         let keys = self.settings.keys.iter().enumerate();
-        let keys: Vec<_> =
-            keys.filter(|(n, _)| which & (1 << n) != 0).map(|(_, key)| key.clone()).collect();
+        let keys: Vec<_> = keys
+            .filter(|(n, _)| self.present & (1 << n) != 0)
+            .map(|(_, key)| key.clone())
+            .collect();
         let secrets = keys.iter().map(|key| (key.id.clone(), None)).collect();
         let settings = PoolSettings { keys, ..self.settings.clone() };
         let now = self.now();
@@ -202,12 +218,8 @@ impl Script {
 
     /// Writes a snapshot, and begins a new log.
     fn keep(&mut self) {
-        let header = state::Header {
-            generation: 1,
-            boot_id: String::new(),
-            offset: 0,
-            now: self.now(),
-        };
+        let header =
+            state::Header { generation: 1, boot_id: String::new(), offset: 0, now: self.now() };
         self.pool.take_facts();
         self.snapshot = state::encode_snapshot(&header, &self.pool.snapshot()).unwrap();
         self.log = state::log_head();
@@ -335,8 +347,10 @@ impl Script {
     }
 }
 
+/// Those that count together, wherever one of them has moved.
 fn group_of(key: &KeySettings) -> String {
-    key.quota_group.as_deref().unwrap_or(key.id.as_str()).to_owned()
+    let shared = key.quota_group.as_deref().filter(|group| !group.starts_with("own "));
+    shared.unwrap_or(key.id.as_str()).to_owned()
 }
 
 /// The day of the key's provider.
@@ -365,12 +379,14 @@ fn request(which: u8) -> SelectRequest {
 }
 
 fn report(which: u8) -> Report {
-    let limited = |retry_after, spent| Outcome::RateLimited(RateLimit {
-        retry_after,
-        spent,
-        limit: (which & 16 != 0)
-            .then_some(LearnedLimit { kind: LimitKind::Rpm, value: u64::from(which) }),
-    });
+    let limited = |retry_after, spent| {
+        Outcome::RateLimited(RateLimit {
+            retry_after,
+            spent,
+            limit: (which & 16 != 0)
+                .then_some(LearnedLimit { kind: LimitKind::Rpm, value: u64::from(which) }),
+        })
+    };
     let outcome = match which & 15 {
         0..=3 => Outcome::Success,
         4 => limited(Some(Duration::from_secs(u64::from(which))), Spent::Minute),

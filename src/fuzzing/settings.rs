@@ -11,9 +11,8 @@ pub fn settings(bytes: &[u8]) {
         return;
     }
     let file = super::path("keypool.toml");
-    let read = || {
-        of_text(Some(file.clone()), text, &Flags::default(), &super::process(), Vec::new())
-    };
+    let read =
+        || of_text(Some(file.clone()), text, &Flags::default(), &super::process(), Vec::new());
     let lines = text.lines().count() + 1;
     match (read(), read()) {
         (Ok(one), Ok(other)) => {

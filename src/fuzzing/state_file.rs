@@ -1,7 +1,7 @@
 //! The files of the state.
 
 use super::script::Script;
-use crate::pool::{Now, Pool, Report, Outcome, SelectRequest, Selection};
+use crate::pool::{Now, Outcome, Pool, Report, SelectRequest, Selection};
 use crate::state;
 
 /// Reads damaged files of the state, and goes on with what they give, if they give anything: nobody
