@@ -16,6 +16,7 @@ mod pool_calls;
 mod state_file;
 mod http;
 
+mod count;
 mod script;
 mod response;
 

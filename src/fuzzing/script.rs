@@ -18,14 +18,14 @@
 //! | `t` | goes on with a snapshot of the pool |
 //! | `T` | goes on with the last snapshot and the facts since |
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::count::{Count, Holding};
 use crate::clock::ManualClock;
 use crate::config::Keys;
 use crate::pool::{
-    Instant, KeyId, KeySettings, KeyView, LearnedLimit, Lease, LimitKind, NoRotation, NoSecret,
-    Now, Outcome, Pool, PoolSettings, RateLimit, Report, SelectRequest, Selection, Spent, WaiterId,
+    KeyId, KeyView, LearnedLimit, Lease, LimitKind, NoRotation, NoSecret, Now, Outcome, Pool,
+    PoolSettings, RateLimit, Report, SelectRequest, Selection, Spent, WaiterId,
 };
 use crate::state;
 
@@ -41,33 +41,6 @@ const KEYS: &[u8] = br#"{"rotation_strategy": "least_utilized", "keys": [
    "provider": "openai"}
 ]}"#;
 
-/// The longest window: a minute and the guard.
-const SPAN: Duration = Duration::from_millis(60_500);
-
-/// How long a lease lasts that is not reported.
-const LEASE: Duration = Duration::from_mins(10);
-
-/// What a quota group was seen to grant.
-#[derive(Default)]
-struct Granted {
-    /// When, and on which day.
-    requests: Vec<(Instant, i32)>,
-    /// When, and how many of them are charged at least.
-    tokens: Vec<(Instant, u64)>,
-    /// The leases that are open, until when.
-    open: BTreeMap<String, Instant>,
-}
-
-/// A lease as it was granted.
-struct Holding {
-    lease: Lease,
-    group: String,
-    /// What was asked for.
-    tokens: u64,
-    /// Which of the group's tokens are its own.
-    charge: usize,
-}
-
 /// A pool that is called, and the count.
 pub(super) struct Script {
     pub(super) pool: Pool,
@@ -75,7 +48,7 @@ pub(super) struct Script {
     settings: PoolSettings,
     /// Which of the keys are configured, as bits.
     present: u8,
-    granted: BTreeMap<String, Granted>,
+    count: Count,
     holdings: Vec<Holding>,
     waiters: Vec<(WaiterId, u64)>,
     /// The last snapshot, as a file.
@@ -97,7 +70,7 @@ impl Script {
             clock: ManualClock::default(),
             settings,
             present: u8::MAX,
-            granted: BTreeMap::new(),
+            count: Count::default(),
             holdings: Vec::new(),
             waiters: Vec::new(),
             snapshot: Vec::new(),
@@ -121,7 +94,7 @@ impl Script {
             self.call(call, &mut next);
             self.write_facts();
             self.serve();
-            self.check();
+            self.count.check(&self.settings.keys, self.now());
         }
     }
 
@@ -145,7 +118,7 @@ impl Script {
                 let (which, report) = (next(), report(next()));
                 if let Some(holding) = self.take(which) {
                     self.pool.report(holding.lease.id, &report, now).ok();
-                    self.settled(&holding, &report);
+                    self.count.settled(&holding, &report);
                 }
             }
             b'n' => {
@@ -153,7 +126,7 @@ impl Script {
                 if let Some(holding) = self.take(which) {
                     let rotated = self.pool.rotate(holding.lease.id, &report, None, now);
                     if !matches!(rotated, Err(NoRotation::Gone(_))) {
-                        self.settled(&holding, &report);
+                        self.count.settled(&holding, &report);
                     }
                     if let Ok(selection) = rotated {
                         self.selected(selection, holding.tokens);
@@ -259,12 +232,14 @@ impl Script {
             self.pool.set_secret(key, None, now);
             pool.set_secret(key, None, now);
         }
+        // Of the day's counts a lease that ended unreported may be in another day: the pool is
+        // told of it when it is called next, and that is earlier where it was not replayed.
         let shown = |keys: Vec<KeyView<'_>>| {
             let shown = |key: KeyView<'_>| {
-                format!(
-                    "{:?} {:?} {:?} {} {:?} {:?}",
-                    key.settings, key.state, key.quota, key.in_flight, key.record, key.half_open
-                )
+                let (total, reports) = (key.record.total, key.record.reports);
+                let counts = (total, reports, key.record.last_used, &key.record.last_error);
+                let state = (&key.state, &key.quota, key.in_flight, key.half_open, key.pace);
+                format!("{:?} {state:?} {counts:?}", key.settings)
             };
             keys.into_iter().map(shown).collect::<Vec<_>>()
         };
@@ -298,64 +273,11 @@ impl Script {
         (count > 0).then(|| self.holdings.remove(usize::from(which) % count))
     }
 
-    fn key(&self, id: &KeyId) -> &KeySettings {
-        self.settings.keys.iter().find(|known| known.id == *id).unwrap()
-    }
-
     fn note(&mut self, lease: Lease, tokens: u64) {
         let now = self.now();
-        let key = self.key(&lease.key_id);
-        let (group, day) = (group_of(key), day(key, now));
-        let granted = self.granted.entry(group.clone()).or_default();
-        granted.requests.push((now.at, day));
-        granted.tokens.push((now.at, tokens));
-        granted.open.insert(lease.id.to_string(), now.at.plus(LEASE));
-        let charge = granted.tokens.len() - 1;
-        self.holdings.push(Holding { lease, group, tokens, charge });
+        let key = self.settings.keys.iter().find(|key| key.id == lease.key_id).unwrap();
+        self.holdings.push(self.count.granted(key, lease, tokens, now));
     }
-
-    /// A report lowers what is charged, if it says less or says that nothing was served.
-    fn settled(&mut self, holding: &Holding, report: &Report) {
-        let granted = self.granted.get_mut(&holding.group).unwrap();
-        if granted.open.remove(&holding.lease.id.to_string()).is_some() {
-            let charge = &mut granted.tokens[holding.charge].1;
-            *charge = report.tokens_used.unwrap_or(0).min(*charge);
-        }
-    }
-
-    /// No interval of the window's length, and no day, has seen more than its limit.
-    fn check(&mut self) {
-        let now = self.now();
-        for key in &self.settings.keys {
-            let Some(granted) = self.granted.get_mut(&group_of(key)) else { continue };
-            granted.open.retain(|_, expires| *expires > now.at);
-            let recent = |at: Instant| at.plus(SPAN) > now.at;
-            let requests = granted.requests.iter().filter(|(at, _)| recent(*at)).count() as u64;
-            let today = day(key, now);
-            let of_day = granted.requests.iter().filter(|(_, day)| *day == today).count() as u64;
-            let tokens: u64 =
-                granted.tokens.iter().filter(|(at, _)| recent(*at)).map(|(_, n)| *n).sum();
-            let limits = &key.limits;
-            let bound = |limit: Option<std::num::NonZeroU64>, used: u64, what: LimitKind| {
-                assert!(limit.is_none_or(|most| used <= most.get()), "{what:?} of {}", key.id);
-            };
-            bound(limits.rpm, requests, LimitKind::Rpm);
-            bound(limits.rpd, of_day, LimitKind::Rpd);
-            bound(limits.tpm, tokens, LimitKind::Tpm);
-            bound(limits.max_concurrent, granted.open.len() as u64, LimitKind::Concurrency);
-        }
-    }
-}
-
-/// Those that count together, wherever one of them has moved.
-fn group_of(key: &KeySettings) -> String {
-    let shared = key.quota_group.as_deref().filter(|group| !group.starts_with("own "));
-    shared.unwrap_or(key.id.as_str()).to_owned()
-}
-
-/// The day of the key's provider.
-fn day(key: &KeySettings, now: Now) -> i32 {
-    super::calendar().day(&key.reset_zone, now.wall).number
 }
 
 fn id(which: u8) -> KeyId {

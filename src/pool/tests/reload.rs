@@ -46,7 +46,7 @@ fn takes_reports_of_keys_that_are_gone() {
 #[test]
 fn a_key_may_move_and_leave_while_a_lease_outlasts_all_else() {
     let mut game = Game::of([key("a").rpd(5)]);
-    game.pass(seconds(86_400 - 180));
+    game.pass(seconds(43_200 - 180));
     let lease = game.lease(any());
     game.reload_keys([key("a").rpd(5).group("g")]);
     game.pass(seconds(300));
