@@ -104,7 +104,7 @@ fn parse(text: &str) -> Vec<Sample> {
             let name = rest.split(' ').next().unwrap();
             match word {
                 "HELP" => assert!(families.insert(name.to_owned()), "{name} twice"),
-                "TYPE" => family = name.to_owned(),
+                "TYPE" => name.clone_into(&mut family),
                 _ => panic!("{line}"),
             }
             continue;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::ManualClock;
+use crate::config::Keys;
 use crate::pool::{MOST_TOKENS, Outcome, ProbeVerdict, Report, SelectRequest, Selection};
 use crate::provider::{Provider, ProviderAnswer};
 
@@ -32,6 +33,14 @@ pub fn provider_answer(bytes: &[u8]) {
     }
 }
 
+thread_local! {
+    /// Read once, because that takes longer than all the rest.
+    static KEYS: Keys = {
+        let keys = br#"{"keys": [{"key_id": "a", "rpm": 2, "tpm": 9, "rpd": 3}, {"key_id": "b"}]}"#;
+        super::usual().keys_of(&super::path("keys.json"), keys, true).unwrap()
+    };
+}
+
 fn judge(provider: Provider, answer: &ProviderAnswer<'_>) {
     let verdict = provider.classify(answer);
     assert_eq!(verdict, provider.classify(answer), "{provider:?} judges alike twice");
@@ -50,8 +59,7 @@ fn judge(provider: Provider, answer: &ProviderAnswer<'_>) {
     }
     let now = ManualClock::default().now();
     let mut pool = super::pool();
-    let keys = br#"{"keys": [{"key_id": "a", "rpm": 2, "tpm": 9, "rpd": 3}, {"key_id": "b"}]}"#;
-    let keys = super::usual().keys_of(&super::path("keys.json"), keys, true).unwrap();
+    let keys = KEYS.with(Keys::clone);
     let with_secrets = keys.secrets.keys().map(|id| (id.clone(), None)).collect();
     pool.reconfigure_with_secrets(keys.pool, &with_secrets, now);
     let tokens_used = verdict.tokens_used.map(|tokens| tokens.min(MOST_TOKENS));

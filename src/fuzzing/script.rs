@@ -294,7 +294,7 @@ fn request(which: u8) -> SelectRequest {
     if which & 4 != 0 {
         request.user = Some(format!("u-{}", which >> 3));
     }
-    if which & 24 == 24 {
+    if which & 0x18 == 0x18 {
         request.exclude = vec![id(which >> 5)];
     }
     request

@@ -39,12 +39,11 @@ fn damage(bytes: &[u8], snapshot: &mut Vec<u8>, log: &mut Vec<u8>) {
         let [kind, high, low, value] = [edit[0], edit[1], edit[2], edit[3]];
         let place = usize::from(u16::from_be_bytes([high, low]));
         let count = facts.len().max(1);
-        let target = match kind.is_ascii_uppercase() {
-            false => &mut content,
-            true => match facts.get_mut(usize::from(high) % count) {
-                Some(fact) => fact,
-                None => continue,
-            },
+        let target = if kind.is_ascii_uppercase() {
+            let Some(fact) = facts.get_mut(usize::from(high) % count) else { continue };
+            fact
+        } else {
+            &mut content
         };
         let place = place % target.len().max(1);
         match kind.to_ascii_lowercase() {
