@@ -89,17 +89,10 @@ impl Saved {
             |key: &Key| group_exists(key.group) && (key.provider.0 as usize) < self.providers.len();
         let sound_key =
             |key: &Key| sound_key(key) && key.record.is_sound() && key.settings.limits.is_sound();
-        // A key that is out of service is there for its leases.
-        let leased = |(place, key): (usize, &Key)| {
-            let of_key = |lease: &OpenLease| lease.key == KeyIdx::at(place);
-            let mut leases = self.leases.iter().map(|(_, lease)| lease);
-            key.configured || leases.any(|lease| of_key(lease) && lease.group == key.group)
-        };
         let held = |(seq, lease): (LeaseSeq, &OpenLease)| {
             self.groups.get(lease.group.0 as usize).is_some_and(|group| group.holds(seq))
         };
         self.keys.iter().all(sound_key)
-            && self.keys.iter().enumerate().all(leased)
             && self.groups.iter().all(Group::is_sound)
             && self.providers.iter().all(ProviderHealth::is_sound)
             && is_sound_guard(self.rules.guard)
