@@ -26,6 +26,7 @@
 //! | [`config`] | keypool.toml, variables, flags and keys.json, parsed into what is valid by construction with every error at once |
 //! | [`app`] | the daemon: builds the parts, starts and watches their tasks, loads and reloads, drains |
 //! | [`cli`] | argv becomes values here, and answers become text; `main` only calls it |
+//! | [`fuzzing`] | what a fuzzer feeds with bytes, and what must hold whatever they are; in no build that serves |
 //!
 //! The `mod` lines of this file stand in rows that empty lines end. A module imports from the rows
 //! above its own alone, and `config` nothing of `control` and `signals` either.
@@ -75,3 +76,6 @@ pub mod config;
 pub mod app;
 
 pub mod cli;
+
+#[cfg(any(doc, fuzzing, test))]
+pub mod fuzzing;

@@ -61,7 +61,18 @@ pub fn bootstrap(flags: &Flags, process: &Process) -> Result<Bootstrap, Problems
         Some(file) => read_text(file, process, &mut problems)?,
         None => String::new(),
     };
-    let document = file.as_ref().map(|file| Document::parse(file, &text)).transpose();
+    of_text(file, &text, flags, process, problems)
+}
+
+/// What `text` says, which is that of `file`, with everything that may stand over or beside it.
+pub(crate) fn of_text(
+    file: Option<Arc<Path>>,
+    text: &str,
+    flags: &Flags,
+    process: &Process,
+    mut problems: Vec<Problem>,
+) -> Result<Bootstrap, Problems> {
+    let document = file.as_ref().map(|file| Document::parse(file, text)).transpose();
     let document = document.map_err(Problems)?;
 
     // The names of the files come first, because the files hold variables.

@@ -20,6 +20,8 @@ mod sources;
 mod text;
 mod value;
 
+#[cfg(any(doc, fuzzing, test))]
+pub(crate) use bootstrap::of_text;
 pub use bootstrap::{Bootstrap, USUAL_FILES, bootstrap};
 pub use diff::SettingsDiff;
 pub use flags::Flags;

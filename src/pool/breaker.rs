@@ -36,6 +36,9 @@ const SHORT_TIME: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(1);
 
+/// Doublings past this change nothing.
+const MOST_TIMES: u32 = 16;
+
 /// The breaker of one provider.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Breaker {
@@ -60,6 +63,11 @@ pub(super) enum BreakerChange {
 }
 
 impl Breaker {
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.open.is_none_or(|open| open.times <= MOST_TIMES)
+    }
+
     /// The earliest time from `now` on at which a request may be sent, if it is not now.
     pub(super) fn closed_at(&self, leases: Leases, now: Instant) -> Option<Instant> {
         let open = self.open?;
@@ -132,7 +140,7 @@ impl Breaker {
             if !was_trial {
                 return None;
             }
-            open.times = (open.times + 1).min(16);
+            open.times = (open.times + 1).min(MOST_TIMES);
             open.until = now.plus(FIRST.saturating_mul(1 << open.times).min(LONGEST));
             return Some(BreakerChange::Opened { until: open.until });
         }

@@ -34,6 +34,11 @@ impl Bucket {
         Self { full_at: self.full_at, ..Self::new(pace, per_minute) }
     }
 
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.capacity > 0
+    }
+
     /// The earliest time from `now` on at which one request can be taken.
     pub(super) fn free_at(&self, now: Instant) -> Instant {
         let burst = self.interval.saturating_mul(self.capacity - 1);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lease::LeaseSeq;
+use super::snapshot::FAR;
 use super::time::Instant;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +78,11 @@ impl Cooldown {
             day_doubted: None,
             begun: 0,
         }
+    }
+
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.begun < FAR
     }
 
     /// How many cooldowns have begun.

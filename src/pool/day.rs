@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::FAR;
 use super::time::{Calendar, Instant, Now, ResetZone, WallTime};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +24,11 @@ pub(super) struct DayCount {
 impl DayCount {
     pub(super) fn new(limit: Option<u64>, zone: ResetZone) -> Self {
         Self { limit, zone, number: i32::MIN, ends: WallTime::default(), used: 0, late: 0 }
+    }
+
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.late <= self.used && self.used < FAR && self.limit.is_none_or(|limit| limit < FAR)
     }
 
     pub(super) fn limit(&self) -> Option<u64> {

@@ -115,6 +115,16 @@ impl Group {
         }
     }
 
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.quota.is_sound() && self.cooldown.is_sound() && self.pacing.is_sound()
+    }
+
+    /// Whether it holds the lease `seq`.
+    pub(super) fn holds(&self, seq: LeaseSeq) -> bool {
+        self.open.contains_key(&seq)
+    }
+
     /// Takes other limits; what was used stays used.
     pub(super) fn resize(&mut self, key: &KeySettings, guard: Duration) {
         self.quota.resize(&key.limits, self.pacing.learnt(), &key.reset_zone, guard);

@@ -13,6 +13,7 @@ use super::group::GroupIdx;
 use super::key::KeyIdx;
 use super::quota::Reservation;
 use super::request::Ask;
+use super::snapshot::FAR;
 use super::time::Instant;
 
 /// The number of a lease within one life of the pool.
@@ -104,6 +105,14 @@ impl LeaseBook {
             reported_in_order: VecDeque::new(),
             last_expiry: Instant::ZERO,
         }
+    }
+
+    /// Whether it could have come about: every lease was granted before the next one.
+    pub(super) fn is_sound(&self) -> bool {
+        let before = |seq: &LeaseSeq| *seq < self.next;
+        self.next.0 < FAR
+            && self.open.last_key_value().is_none_or(|(seq, _)| before(seq))
+            && self.reported.len() == self.reported_in_order.len()
     }
 
     /// The number of the next lease.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::FAR;
 use super::time::Instant;
 
 /// How much each further refusal spaces the grants out.
@@ -39,6 +40,14 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        let failed = self.failed.map(|(pace, _)| pace);
+        let sound =
+            |pace: Pace| (1..FAR).contains(&pace.burst) && pace.spacing < Duration::from_hours(24);
+        self.learnt.into_iter().chain(failed).all(sound)
+    }
+
     /// The pace to keep, if it is another than the configured one.
     pub(super) fn learnt(&self) -> Option<Pace> {
         self.learnt

@@ -58,6 +58,15 @@ impl Quota {
         }
     }
 
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        is_sound_guard(self.guard)
+            && [&self.requests, &self.tokens].into_iter().flatten().all(Window::is_sound)
+            && self.burst.as_ref().is_none_or(Bucket::is_sound)
+            && self.tokens_made < u32::MAX
+            && self.day.is_sound()
+    }
+
     /// Takes other limits; what was used stays used. A limit that was not there before starts used
     /// up if there were uses that it did not count.
     pub(super) fn resize(
@@ -189,6 +198,11 @@ impl Quota {
     pub(super) fn day(&self) -> &DayCount {
         &self.day
     }
+}
+
+/// Whether a guard is one that can be added to a minute: far above any that makes sense.
+pub(super) fn is_sound_guard(guard: Duration) -> bool {
+    guard < Duration::from_hours(24)
 }
 
 /// The shaper's pace and rate, if it can ever be the tighter bound: a burst of the whole minute's

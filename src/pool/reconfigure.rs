@@ -88,13 +88,16 @@ impl Pool {
             .map(|(n, key)| (key.settings.id.clone(), KeyIdx::at(n)))
             .collect();
 
-        // Keys that leases still name stay at the end of the list, out of service.
-        let leased: HashSet<KeyIdx> = self.leases.iter().map(|(_, lease)| lease.key).collect();
+        // Keys that leases still name stay at the end of the list, out of service. The group of an
+        // open lease is kept; the one that the key has moved to since may be kept no longer.
+        let leased: HashMap<KeyIdx, GroupIdx> =
+            self.leases.iter().map(|(_, lease)| (lease.key, lease.group)).collect();
         for (n, old) in old_keys.into_iter().enumerate() {
             if let Some(mut old) = old
-                && leased.contains(&KeyIdx::at(n))
+                && let Some(&group) = leased.get(&KeyIdx::at(n))
             {
                 old.configured = false;
+                old.group = group;
                 moved.insert(KeyIdx::at(n), KeyIdx::at(keys.len()));
                 keys.push(old);
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{LimitKind, Outcome};
+use super::snapshot::FAR;
 use super::time::WallTime;
 
 /// What came of the uses of a key.
@@ -62,7 +63,19 @@ pub struct Tally {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Outcomes([u64; Outcome::NAMES.len()]);
 
+impl Tally {
+    fn is_sound(self) -> bool {
+        let Self { grants, successes, errors, rate_limited, expired, .. } = self;
+        [grants, successes, errors, rate_limited, expired].iter().all(|count| *count < FAR)
+    }
+}
+
 impl Outcomes {
+    /// Whether they could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.0.iter().all(|count| *count < FAR)
+    }
+
     pub(super) fn count(&mut self, outcome: Outcome) {
         self.0[outcome.place()] += 1;
     }
@@ -83,6 +96,16 @@ pub struct LastError {
 }
 
 impl Record {
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        let models = self.models.values().flat_map(|model| [model.total, model.today]);
+        let mut tallies = [self.total, self.today].into_iter().chain(models);
+        tallies.all(Tally::is_sound)
+            && self.reports.is_sound()
+            && self.warnings.iter().all(|count| *count < FAR)
+            && [self.consecutive_failures, self.unexpected_429].iter().all(|count| *count < FAR)
+    }
+
     /// Begins to count anew what is counted by the day, if `day` is another.
     pub(super) fn roll(&mut self, day: i32) {
         if self.day != Some(day) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::quota::is_sound_guard;
+use super::snapshot::FAR;
 use super::time::ResetZone;
 
 /// Everything the pool is told by the configuration.
@@ -34,6 +36,13 @@ pub struct PoolSettings {
     pub lease_ttl: Duration,
     /// Whether refusals that were not expected pace a group.
     pub adaptive: bool,
+}
+
+impl PoolSettings {
+    /// Whether a configuration could have given them.
+    pub(super) fn is_sound(&self) -> bool {
+        is_sound_guard(self.delay_guard) && self.keys.iter().all(|key| key.limits.is_sound())
+    }
 }
 
 impl Default for PoolSettings {
@@ -98,6 +107,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whether a configuration could have given them.
+    pub(super) fn is_sound(&self) -> bool {
+        let Self { rpm, tpm, rpd, max_concurrent, burst_capacity } = self;
+        let mut limits = [rpm, tpm, rpd, max_concurrent, burst_capacity].into_iter().flatten();
+        limits.all(|limit| limit.get() < FAR)
+    }
+
     /// Most requests at once, where requests a minute are limited.
     pub fn burst(&self) -> Option<u64> {
         let rpm = self.rpm?;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::core::Pool;
 use super::group::{Group, GroupIdx};
 use super::key::{Key, KeyIdx};
-use super::lease::{LeaseBook, LeaseSeq};
+use super::lease::{LeaseBook, LeaseSeq, OpenLease};
+use super::quota::is_sound_guard;
 use super::report::Report;
 use super::request::Ask;
 use super::rules::Rules;
@@ -75,14 +76,28 @@ impl Fact {
     }
 }
 
+/// No count gets so far, and no sum of two such counts leaves the numbers.
+pub(super) const FAR: u64 = 1 << 62;
+
 impl Saved {
-    /// Whether every part of it names parts that are there.
+    /// Whether it could have come about: every part names parts that are there and agrees with
+    /// them. A checksum tells that the bytes are those that were written, but not by whom.
     fn is_sound(&self) -> bool {
         let group_exists = |group: GroupIdx| (group.0 as usize) < self.groups.len();
         let key_exists = |key: KeyIdx| (key.0 as usize) < self.keys.len();
         let sound_key =
             |key: &Key| group_exists(key.group) && (key.provider.0 as usize) < self.providers.len();
+        let sound_key =
+            |key: &Key| sound_key(key) && key.record.is_sound() && key.settings.limits.is_sound();
+        let held = |(seq, lease): (LeaseSeq, &OpenLease)| {
+            self.groups.get(lease.group.0 as usize).is_some_and(|group| group.holds(seq))
+        };
         self.keys.iter().all(sound_key)
+            && self.groups.iter().all(Group::is_sound)
+            && self.providers.iter().all(ProviderHealth::is_sound)
+            && is_sound_guard(self.rules.guard)
+            && self.leases.is_sound()
+            && self.leases.iter().all(held)
             && self.groups.iter().all(|group| group.members.iter().all(|key| key_exists(*key)))
             && self
                 .leases
@@ -166,8 +181,11 @@ impl Pool {
                 known.map(|idx| self.reject(idx, &detail, now)).is_some()
             }
             What::Reconfigured { settings } => {
-                self.reconfigure(settings, now);
-                true
+                let sound = settings.is_sound();
+                if sound {
+                    self.reconfigure(settings, now);
+                }
+                sound
             }
         };
         self.transitions.clear();

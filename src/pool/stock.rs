@@ -24,6 +24,13 @@ pub(super) struct ProviderHealth {
     pub(super) rotations: Outcomes,
 }
 
+impl ProviderHealth {
+    /// Whether it could have come about.
+    pub(super) fn is_sound(&self) -> bool {
+        self.breaker.is_sound() && self.rotations.is_sound()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Stock {
     pub(super) keys: Vec<Key>,

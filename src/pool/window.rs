@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::FAR;
 use super::time::Instant;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +35,15 @@ pub(super) struct ChargeId(u64);
 impl Window {
     pub(super) fn new(limit: u64, span: Duration) -> Self {
         Self { limit, span, charges: VecDeque::new(), sum: 0, gone: 0 }
+    }
+
+    /// Whether it could have come about: its charges are in order of time, and their sum is its own.
+    pub(super) fn is_sound(&self) -> bool {
+        let amounts = || self.charges.iter().map(|charge| charge.amount);
+        let sum = amounts().try_fold(0, u64::checked_add);
+        sum == Some(self.sum)
+            && self.charges.iter().is_sorted_by_key(|charge| charge.at)
+            && [self.sum, self.gone, self.limit].iter().all(|count| *count < FAR)
     }
 
     pub(super) fn limit(&self) -> u64 {

@@ -130,11 +130,34 @@ pub(super) async fn rest(error: &io::Error) {
 
 async fn serve(http: http1::Builder, stream: UnixStream, peer: Peer, service: Arc<Service>) {
     let Ok(presence) = Presence::of(&stream) else { return };
+    converse(&http, stream, peer, presence, &service).await;
+}
+
+/// Serves what comes on `stream`, which is from `peer`.
+async fn converse(
+    http: &http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    presence: Presence,
+    service: &Service,
+) {
     let head_expected = HeadExpected::new();
     let guarded = HeadGuard::new(stream, head_expected.clone());
     let known = Connection { peer, presence, head_expected };
     let _connected = service.metrics.connected();
-    drive(&http, guarded, &service, |request| routes::answer(&service, &known, request)).await;
+    drive(http, guarded, service, |request| routes::answer(service, &known, request)).await;
+}
+
+/// Serves what comes on `stream` to whoever has the other end of `socket`.
+#[cfg(any(doc, fuzzing, test))]
+pub(crate) async fn converse_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    socket: &UnixStream,
+    service: &Service,
+) -> io::Result<()> {
+    let (peer, presence) = (Peer::of(socket), Presence::of(socket)?);
+    converse(&http(&service.clock), stream, peer, presence, service).await;
+    Ok(())
 }
 
 /// How long a connection that has asked nothing yet may still do so when the daemon stops: its

@@ -42,6 +42,8 @@ mod timer;
 
 pub use callers::{CallerSettings, Callers, CallersError};
 pub use connection::Server;
+#[cfg(any(doc, fuzzing, test))]
+pub(crate) use connection::converse_on;
 pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;
 pub use listener::{ListenError, Listener, SocketSettings};

@@ -17,7 +17,7 @@ pub(super) const MOST_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Why bytes are no state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     #[error("it is not a file of keypool")]
     Foreign,
     #[error("it is of version {0}, and this keypool reads version {VERSION}")]
@@ -30,15 +30,15 @@ pub(super) enum Damage {
 
 /// What a snapshot begins with.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// The first log that is not in the snapshot.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// The boot of the machine it was made in.
-    pub(super) boot_id: String,
+    pub(crate) boot_id: String,
     /// What was added to the machine's clock.
-    pub(super) offset: i64,
+    pub(crate) offset: i64,
     /// When it was made.
-    pub(super) now: Now,
+    pub(crate) now: Now,
 }
 
 /// The files of a state directory.
@@ -51,15 +51,20 @@ pub(super) fn log_path(dir: &Path, generation: u64) -> PathBuf {
 }
 
 /// A whole snapshot.
-pub(super) fn encode_snapshot(header: &Header, snapshot: &Snapshot<'_>) -> Option<Vec<u8>> {
+pub(crate) fn encode_snapshot(header: &Header, snapshot: &Snapshot<'_>) -> Option<Vec<u8>> {
     let payload = postcard::to_stdvec(&(header, snapshot)).ok()?;
-    let mut bytes = head(SNAPSHOT_MAGIC);
-    bytes.extend(crc32fast::hash(&payload).to_le_bytes());
-    bytes.extend(payload);
-    Some(bytes)
+    Some(sealed_snapshot(&payload))
 }
 
-pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(Header, Saved), Damage> {
+/// The file of a snapshot with this content.
+pub(crate) fn sealed_snapshot(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = head(SNAPSHOT_MAGIC);
+    bytes.extend(crc32fast::hash(payload).to_le_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<(Header, Saved), Damage> {
     let rest = after_head(bytes, SNAPSHOT_MAGIC)?;
     let (checksum, payload) = rest.split_first_chunk().ok_or(Damage::Checksum)?;
     if crc32fast::hash(payload) != u32::from_le_bytes(*checksum) {
@@ -69,21 +74,26 @@ pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(Header, Saved), Damage> {
 }
 
 /// What a log begins with.
-pub(super) fn log_head() -> Vec<u8> {
+pub(crate) fn log_head() -> Vec<u8> {
     head(LOG_MAGIC)
 }
 
 /// Appends a fact: its length, its checksum, itself.
-pub(super) fn encode_fact(fact: &Fact, into: &mut Vec<u8>) {
+pub(crate) fn encode_fact(fact: &Fact, into: &mut Vec<u8>) {
     let Ok(payload) = postcard::to_stdvec(fact) else { return };
+    append_sealed(&payload, into);
+}
+
+/// Appends a fact with this content.
+pub(crate) fn append_sealed(payload: &[u8], into: &mut Vec<u8>) {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     into.extend(length.to_le_bytes());
-    into.extend(crc32fast::hash(&payload).to_le_bytes());
+    into.extend(crc32fast::hash(payload).to_le_bytes());
     into.extend(payload);
 }
 
 /// The facts of a log up to the first that is not sound, and whether that is the end.
-pub(super) fn decode_log(bytes: &[u8]) -> Result<(Vec<Fact>, bool), Damage> {
+pub(crate) fn decode_log(bytes: &[u8]) -> Result<(Vec<Fact>, bool), Damage> {
     let mut rest = after_head(bytes, LOG_MAGIC)?;
     let mut facts = Vec::new();
     while let Some((fact, after)) = decode_fact(rest) {

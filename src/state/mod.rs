@@ -12,5 +12,10 @@ mod format;
 mod keeper;
 mod opening;
 
+#[cfg(any(doc, fuzzing, test))]
+pub(crate) use format::{
+    Header, append_sealed, decode_log, decode_snapshot, encode_fact, encode_snapshot, log_head,
+    sealed_snapshot,
+};
 pub use keeper::{StateKeeper, StateStatus};
 pub use opening::{Opened, open};

@@ -61,11 +61,21 @@ pub(super) fn read(
         return (ReadFile::of(keys.unwrap_or_default(), Strategy::RoundRobin), source);
     }
     problems.append(&mut warnings);
-    match decode(&content) {
-        Ok(text) => (read_json(&mut Reading { path, text, problems }, settings), json),
+    (of_bytes(path, &content, settings, problems), json)
+}
+
+/// Reads `bytes`, which are those of a JSON file at `path`.
+pub(super) fn of_bytes(
+    path: &Arc<Path>,
+    bytes: &[u8],
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+) -> ReadFile {
+    match decode(bytes) {
+        Ok(text) => read_json(&mut Reading { path, text, problems }, settings),
         Err((position, what)) => {
             problems.push(Problem::error(what).in_file(path).at(position));
-            (nothing(), json)
+            ReadFile::of(Vec::new(), Strategy::default())
         }
     }
 }

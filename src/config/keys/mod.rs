@@ -123,6 +123,30 @@ impl Bootstrap {
     }
 }
 
+#[cfg(any(doc, fuzzing, test))]
+impl Bootstrap {
+    /// What a keys file at `path` gives that holds `bytes`, as JSON or as one key a line.
+    pub(crate) fn keys_of(
+        &self,
+        path: &Arc<Path>,
+        bytes: &[u8],
+        json: bool,
+    ) -> Result<Keys, Problems> {
+        let mut problems = Vec::new();
+        let (read, source) = if json {
+            let read = file::of_bytes(path, bytes, &self.settings, &mut problems);
+            (read, KeysSource::Json(path.clone()))
+        } else {
+            let keys = plain::read(path, bytes, &self.settings, &mut problems);
+            (ReadFile::of(keys, Strategy::RoundRobin), KeysSource::Plain(path.clone()))
+        };
+        let rotation = Rotation { on: true, why: String::new() };
+        let keys = keys(read, &self.settings, rotation, source);
+        let (keys, warnings) = Problems::unless_errors(keys, problems)?;
+        Ok(Keys { warnings, ..keys })
+    }
+}
+
 fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSource) -> Keys {
     let id = |key: &ReadKey| key.settings.id.clone();
     let secrets = read.keys.iter().map(|key| (id(key), key.secret.clone())).collect();

@@ -44,6 +44,18 @@ fn takes_reports_of_keys_that_are_gone() {
 }
 
 #[test]
+fn a_key_may_move_and_leave_while_a_lease_outlasts_all_else() {
+    let mut game = Game::of([key("a").rpd(5)]);
+    game.pass(seconds(43_200 - 180));
+    let lease = game.lease(any());
+    game.reload_keys([key("a").rpd(5).group("g")]);
+    game.pass(seconds(300));
+    game.reload_keys([key("b")]);
+    let reported = game.report(&lease, Outcome::Success);
+    assert_eq!((reported.key_id, reported.state), (id("a"), KeyState::Inactive));
+}
+
+#[test]
 fn a_limit_that_appears_starts_used_up_after_uses_it_did_not_count() {
     let mut game = Game::of([key("a")]);
     game.take_many(100);
