@@ -1,6 +1,6 @@
 //! The HTTP API on the Unix socket.
 //!
-//! A connection is accepted (`listener`, `connection`), a request is checked and sent to its
+//! A connection is accepted (`listener`, `connection`, `places`), a request is checked and sent to its
 //! endpoint (`routes`), and the endpoint turns it into a call of the pool and the answer into JSON.
 //! `exporter` serves the three endpoints that Prometheus needs over TCP as well.
 //! `problem` is the one place where an error becomes a status.
@@ -29,7 +29,10 @@ mod fields;
 mod problem;
 mod answer;
 
+mod places;
+mod descriptors;
 mod head_guard;
+mod write_guard;
 mod callers;
 mod peer;
 mod membership;
@@ -42,5 +45,6 @@ pub use connection::Server;
 pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;
 pub use listener::{ListenError, Listener, SocketSettings};
+pub use places::ConnectionLimits;
 pub use pulse::Pulse;
 pub use service::{AuthHeaders, Configuration, Configured, Service};

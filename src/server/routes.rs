@@ -10,7 +10,6 @@ use hyper::header::ACCEPT;
 use hyper::{Method, Request, Response};
 
 use super::answer::Body;
-use super::head_guard::HeadExpected;
 use super::peer::Peer;
 use super::presence::Presence;
 use super::problem::Problem;
@@ -27,7 +26,6 @@ use crate::telemetry::metrics::Denial;
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) presence: Presence,
-    pub(super) head_expected: HeadExpected,
 }
 
 /// The methods that some endpoint takes.
@@ -141,7 +139,7 @@ async fn serve(
         selecting.is_select();
     }
     let live = request.headers().get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
-    let body = whole_body(service, connection, request).await?;
+    let body = whole_body(service, request).await?;
     match endpoint {
         Endpoint::Select => select::answer(service, connection, &body, selecting).await,
         Endpoint::Report => report::report(service, &body),
@@ -182,16 +180,9 @@ pub(super) async fn unless_panicked(
     .await
 }
 
-async fn whole_body(
-    service: &Service,
-    connection: &Connection,
-    request: Request<Incoming>,
-) -> Result<Bytes, Problem> {
-    let body = if request.body().is_end_stream() {
-        Bytes::new()
-    } else {
-        body::read(request, &service.clock).await?
-    };
-    connection.head_expected.set();
-    Ok(body)
+async fn whole_body(service: &Service, request: Request<Incoming>) -> Result<Bytes, Problem> {
+    if request.body().is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    body::read(request, &service.clock).await
 }
