@@ -24,6 +24,7 @@ use super::pulse::{Pulse, Rounds, pulse};
 use super::routes::{self, Connection};
 use super::service::Service;
 use super::timer::ClockTimer;
+use super::turns::{ClientTurns, Turns};
 use super::write_guard::WriteGuard;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Cut;
@@ -44,6 +45,7 @@ pub struct Server {
     listener: Listener,
     service: Arc<Service>,
     limits: ConnectionLimits,
+    turns: Turns,
     pulse: Pulse,
     rounds: Rounds,
 }
@@ -52,7 +54,7 @@ impl Server {
     /// A server of at most so many connections at once.
     pub fn new(listener: Listener, service: Arc<Service>, limits: ConnectionLimits) -> Self {
         let (pulse, rounds) = pulse();
-        Self { listener, service, limits, pulse, rounds }
+        Self { listener, service, limits, turns: Turns::default(), pulse, rounds }
     }
 
     /// Tells whether the loop of [`Server::run`] goes round.
@@ -102,10 +104,16 @@ impl Server {
         }
         match places.ask(peer.uid, || service.callers.administer(peer)) {
             Asked::Now(place) => {
-                service.tasks.spawn(serve(place, stream, peer, service.clone()));
+                service.tasks.spawn(serve(
+                    place,
+                    stream,
+                    peer,
+                    self.turns.of(peer),
+                    service.clone(),
+                ));
             }
             Asked::Later(turn) => {
-                let service = service.clone();
+                let (service, turns) = (service.clone(), self.turns.of(peer));
                 service.tasks.clone().spawn(async move {
                     let waits = service.metrics.connection_waits();
                     let place = tokio::select! {
@@ -114,7 +122,7 @@ impl Server {
                     };
                     drop(waits);
                     if let Ok(place) = place {
-                        serve(place, stream, peer, service).await;
+                        serve(place, stream, peer, turns, service).await;
                     }
                 });
             }
@@ -165,9 +173,15 @@ impl Accepting {
     }
 }
 
-async fn serve(place: Place, stream: UnixStream, peer: Peer, service: Arc<Service>) {
+async fn serve(
+    place: Place,
+    stream: UnixStream,
+    peer: Peer,
+    turns: ClientTurns,
+    service: Arc<Service>,
+) {
     let Ok(presence) = Presence::of(&stream) else { return };
-    let known = Connection { peer, presence };
+    let known = Connection { peer, presence, turns };
     let connected = service.metrics.connected();
     drive(stream, &service, |request| routes::answer(&service, &known, request)).await;
     drop(connected);

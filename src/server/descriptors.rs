@@ -17,6 +17,7 @@ const OF_THE_REST: u64 = 128;
 impl ConnectionLimits {
     /// As many of these connections as the limit of open files leaves, which is raised as far as
     /// it goes; `others` are the connections that are not among them. Says what cannot be had.
+    #[must_use]
     pub fn within_descriptors(self, others: usize) -> Self {
         let most = raise();
         let fitting = self.beside(most, others);

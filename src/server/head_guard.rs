@@ -42,12 +42,21 @@ struct Head {
     begun: bool,
     after_return: bool,
     in_line: bool,
-    /// The beginning of the line in lower case, up to its first colon.
-    name: Option<Vec<u8>>,
+    part: PartOfLine,
     /// What the head says about the length of its body.
     framing: Option<Framing>,
-    /// The present line is the one that does.
-    in_framing: bool,
+}
+
+/// What the next byte of a line is of.
+#[derive(Clone, Debug, Default)]
+enum PartOfLine {
+    /// The name of a header, of which this is the beginning in lower case.
+    Name(Vec<u8>),
+    /// A value that says how long the body is.
+    Framing,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// How long a body is.
@@ -79,20 +88,22 @@ impl Head {
                 if self.begun && !self.in_line {
                     return Seen::Last;
                 }
-                self.name = self.begun.then(Vec::new);
-                (self.in_line, self.in_framing) = (false, false);
+                self.in_line = false;
+                self.part = PartOfLine::default();
+                if self.begun {
+                    self.part = PartOfLine::Name(Vec::new());
+                }
             }
             b'\r' => {}
             _ => {
                 (self.begun, self.in_line) = (true, true);
-                if self.in_framing {
-                    self.lengthen(byte);
-                } else if byte == b':' {
-                    return self.end_name();
-                } else if let Some(name) = &mut self.name
-                    && name.len() < LONGEST_NAME
-                {
-                    name.push(byte.to_ascii_lowercase());
+                match &mut self.part {
+                    PartOfLine::Name(_) if byte == b':' => return self.end_name(),
+                    PartOfLine::Name(name) if name.len() < LONGEST_NAME => {
+                        name.push(byte.to_ascii_lowercase());
+                    }
+                    PartOfLine::Framing => self.lengthen(byte),
+                    PartOfLine::Name(_) | PartOfLine::Other => {}
                 }
             }
         }
@@ -103,12 +114,13 @@ impl Head {
     /// A name has ended. A head has one kind of framing at most.
     fn end_name(&mut self) -> Seen {
         self.after_return = false;
-        let framing = match self.name.take().as_deref() {
-            Some(b"content-length") => Framing::Length(Some(0)),
-            Some(b"transfer-encoding") => Framing::Chunked,
+        let PartOfLine::Name(name) = std::mem::take(&mut self.part) else { return Seen::Sound };
+        let framing = match &*name {
+            b"content-length" => Framing::Length(Some(0)),
+            b"transfer-encoding" => Framing::Chunked,
             _ => return Seen::Sound,
         };
-        self.in_framing = true;
+        self.part = PartOfLine::Framing;
         let other = self.framing.replace(framing);
         let chunked = |framing| framing == Framing::Chunked;
         if other.is_none_or(|other| chunked(other) == chunked(framing)) {

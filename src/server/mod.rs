@@ -30,6 +30,7 @@ mod problem;
 mod answer;
 
 mod places;
+mod turns;
 mod descriptors;
 mod head_guard;
 mod write_guard;

@@ -55,7 +55,9 @@ pub(super) struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    served: usize,
+    /// How many have a place that is for everybody, and one of those that are kept.
+    open: usize,
+    kept: usize,
     waiting: usize,
     /// Those who are served or wait, by their user.
     users: BTreeMap<Option<u32>, User>,
@@ -78,6 +80,15 @@ struct Waiting {
 pub(super) struct Place {
     places: Arc<Places>,
     uid: Option<u32>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// For everybody.
+    Open,
+    /// For those who may administer.
+    Kept,
 }
 
 /// What somebody is told who asks for a place.
@@ -104,12 +115,12 @@ impl Places {
         administers: impl FnOnce() -> bool,
     ) -> Asked {
         let mut taken = self.lock();
-        if taken.may_enter(uid, false, self.limits) {
-            return Asked::Now(taken.enter(uid, self));
+        if let Some(kind) = taken.free(uid, false, self.limits) {
+            return Asked::Now(taken.enter(uid, kind, self));
         }
         let administers = administers();
-        if taken.may_enter(uid, administers, self.limits) {
-            return Asked::Now(taken.enter(uid, self));
+        if let Some(kind) = taken.free(uid, administers, self.limits) {
+            return Asked::Now(taken.enter(uid, kind, self));
         }
         let full = taken.waiting >= self.limits.line();
         let user = taken.users.entry(uid).or_default();
@@ -124,16 +135,16 @@ impl Places {
     }
 
     /// Takes a place back, and gives what is free to those who wait.
-    fn leave(self: &Arc<Self>, uid: Option<u32>) {
+    fn leave(self: &Arc<Self>, uid: Option<u32>, kind: Kind) {
         let mut taken = self.lock();
-        taken.served -= 1;
+        *taken.of(kind) -= 1;
         if let Some(user) = taken.users.get_mut(&uid) {
             user.served -= 1;
         }
         taken.forget(uid);
         let mut turns = Vec::new();
-        while let Some((uid, turn)) = taken.next(self.limits) {
-            turns.push((turn, taken.enter(uid, self)));
+        while let Some((uid, kind, turn)) = taken.next(self.limits) {
+            turns.push((turn, taken.enter(uid, kind, self)));
         }
         drop(taken);
         for (turn, place) in turns {
@@ -148,28 +159,46 @@ impl Places {
 }
 
 impl Taken {
-    fn may_enter(&self, uid: Option<u32>, administers: bool, limits: ConnectionLimits) -> bool {
-        let kept = if administers { 0 } else { ConnectionLimits::kept(limits.in_all) };
-        let of_the_user = self.users.get(&uid).map_or(0, |user| user.served);
-        self.served < limits.in_all - kept && of_the_user < limits.per_uid
+    /// The place that the user `uid` may have now.
+    fn free(&self, uid: Option<u32>, administers: bool, limits: ConnectionLimits) -> Option<Kind> {
+        if self.users.get(&uid).is_some_and(|user| user.served >= limits.per_uid) {
+            return None;
+        }
+        let kept = ConnectionLimits::kept(limits.in_all);
+        if self.open < limits.in_all - kept {
+            return Some(Kind::Open);
+        }
+        (administers && self.kept < kept).then_some(Kind::Kept)
     }
 
-    fn enter(&mut self, uid: Option<u32>, places: &Arc<Places>) -> Place {
-        self.served += 1;
+    fn enter(&mut self, uid: Option<u32>, kind: Kind, places: &Arc<Places>) -> Place {
+        *self.of(kind) += 1;
         self.users.entry(uid).or_default().served += 1;
-        Place { places: places.clone(), uid }
+        Place { places: places.clone(), uid, kind }
     }
 
-    /// Takes who is next out of the line: of the users who may enter, one with the fewest places.
-    fn next(&mut self, limits: ConnectionLimits) -> Option<(Option<u32>, oneshot::Sender<Place>)> {
-        let may = |(uid, user): &(&Option<u32>, &User)| {
-            let first = user.line.front();
-            first.is_some_and(|first| self.may_enter(**uid, first.administers, limits))
+    fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Open => &mut self.open,
+            Kind::Kept => &mut self.kept,
+        }
+    }
+
+    /// Takes who is next out of the line: of the users for whom there is a place, one with the
+    /// fewest.
+    fn next(
+        &mut self,
+        limits: ConnectionLimits,
+    ) -> Option<(Option<u32>, Kind, oneshot::Sender<Place>)> {
+        let free = |(&uid, user): (&Option<u32>, &User)| {
+            let kind = self.free(uid, user.line.front()?.administers, limits)?;
+            Some((user.served, uid, kind))
         };
-        let (&uid, _) = self.users.iter().filter(may).min_by_key(|(_, user)| user.served)?;
+        let free = self.users.iter().filter_map(free);
+        let (_, uid, kind) = free.min_by_key(|(served, ..)| *served)?;
         let first = self.users.get_mut(&uid)?.line.pop_front()?;
         self.waiting -= 1;
-        Some((uid, first.turn))
+        Some((uid, kind, first.turn))
     }
 
     /// Remembers nobody who is not there.
@@ -182,7 +211,7 @@ impl Taken {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.leave(self.uid);
+        self.places.leave(self.uid, self.kind);
     }
 }
 
@@ -264,7 +293,7 @@ mod tests {
         let gone = wait(&places, 7);
         drop(gone);
         drop(place);
-        assert_eq!(places.lock().served, 0);
+        assert_eq!((places.lock().open, places.lock().kept), (0, 0));
         assert!(places.lock().users.is_empty() && places.lock().waiting == 0);
     }
 

@@ -15,6 +15,7 @@ use super::presence::Presence;
 use super::problem::Problem;
 use super::selecting::Selecting;
 use super::service::Service;
+use super::turns::ClientTurns;
 use super::{
     administration, body, events, health, hygiene, keys, metrics, reload, report, select, status,
     usage,
@@ -22,10 +23,11 @@ use super::{
 use crate::telemetry::metrics::Denial;
 
 /// What is known of the connection a request came on.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) presence: Presence,
+    pub(super) turns: ClientTurns,
 }
 
 /// The methods that some endpoint takes.
@@ -119,6 +121,8 @@ async fn serve(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
+    let mut selecting = Selecting::begin(service);
+    connection.turns.next().await;
     let (method, uri) = (request.method().clone(), request.uri().clone());
     if !hygiene::has_required(request.headers(), service.required_header.as_ref()) {
         service.metrics.denied(Denial::Header);
@@ -134,7 +138,6 @@ async fn serve(
     if !endpoint.allow().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(Problem::method_not_allowed(endpoint.allow()));
     }
-    let mut selecting = Selecting::begin(service);
     if endpoint == Endpoint::Select {
         selecting.is_select();
     }

@@ -115,24 +115,31 @@ mod tests {
     async fn who_takes_nothing_is_cut() {
         let clock = ManualClock::default();
         let (_client, mut guard) = guarded(&clock);
-        let writing = tokio::spawn(async move { guard.write_all(&[0; 11]).await });
-        while !writing.is_finished() {
-            clock.advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let time_passes = async {
+            loop {
+                clock.advance(Duration::from_secs(1));
+                tokio::task::yield_now().await;
+            }
+        };
+        let written: io::Result<()> = tokio::select! {
+            written = guard.write_all(&[0; 11]) => written,
+            () = time_passes => Ok(()),
+        };
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
     async fn who_takes_a_little_now_and_then_is_served() {
         let clock = ManualClock::default();
         let (mut client, mut guard) = guarded(&clock);
-        let writing = tokio::spawn(async move { guard.write_all(&[0; 100]).await });
-        for _ in 0..100 {
-            client.read_exact(&mut [0]).await.unwrap();
-            tokio::task::yield_now().await;
-            clock.advance(DEADLINE / 2);
-        }
-        writing.await.unwrap().unwrap();
+        let taking = async {
+            for _ in 0..100 {
+                client.read_exact(&mut [0]).await.unwrap();
+                tokio::task::yield_now().await;
+                clock.advance(DEADLINE / 2);
+            }
+        };
+        let (written, ()) = tokio::join!(guard.write_all(&[0; 100]), taking);
+        written.unwrap();
     }
 }
