@@ -11,7 +11,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -99,26 +98,40 @@ fn latency(socket: &Path) -> (Duration, Duration) {
     (spans[MEASURED / 2], spans[MEASURED * 99 / 100])
 }
 
-/// The same while `connections` of another client ask as fast as they can.
+/// The same beside `connections` of another client that asks as fast as it can.
 fn latency_beside(socket: &Path, connections: usize) -> (Duration, Duration) {
-    let over = AtomicBool::new(false);
+    // Another client is another process.
+    let mut other = Command::new(std::env::current_exe().unwrap());
+    other.arg("--greedy").arg(socket).arg(connections.to_string());
+    let mut other = other.spawn().unwrap();
+    let measured = latency(socket);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    measured
+}
+
+/// Asks over `connections` as fast as it can, until it is killed.
+fn ask_for_ever(socket: &Path, connections: usize) {
     thread::scope(|scope| {
         for _ in 0..connections {
             scope.spawn(|| {
                 let mut client = Client::new(socket);
-                while !over.load(Ordering::Relaxed) {
+                loop {
                     client.ask("POST", "/v1/select", "{\"tokens\": 10}");
                 }
             });
         }
-        let measured = latency(socket);
-        over.store(true, Ordering::Relaxed);
-        measured
-    })
+    });
 }
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).map(|number| number.parse().expect("a number"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [greedy, socket, connections] = &*arguments
+        && greedy == "--greedy"
+    {
+        return ask_for_ever(Path::new(socket), connections.parse().unwrap());
+    }
+    let mut numbers = arguments.iter().map(|number| number.parse().expect("a number"));
     let selects: usize = numbers.next().unwrap_or(1_000_000);
     let reloads: usize = numbers.next().unwrap_or(10_000);
     let served = Served::start();

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -196,21 +196,21 @@ fn thousands_of_pipelined_requests_are_answered_in_order() {
     assert!(answers.ends_with("{\"live\":true}"));
 }
 
-/// Asks again and again over a connection of its own, `pipelined` requests at a time, and counts the
-/// answers.
-async fn ask_for_ever(socket: PathBuf, pipelined: usize, answers: Rc<Cell<usize>>) {
-    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+/// Asks again and again, `pipelined` requests at a time, and counts the answers, until the daemon
+/// ends.
+async fn ask(stream: UnixStream, pipelined: usize, answers: Rc<Cell<usize>>) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let mut stream = tokio::net::UnixStream::from_std(stream)?;
     let mut answer = Vec::new();
-    stream.write_all(LIVEZ.as_bytes()).await.unwrap();
+    stream.write_all(LIVEZ.as_bytes()).await?;
     while !answer.ends_with(b"}") {
-        stream.read_buf(&mut answer).await.unwrap();
+        stream.read_buf(&mut answer).await?;
     }
     let requests = LIVEZ.repeat(pipelined);
-    let mut some = vec![0; answer.len()];
     loop {
-        stream.write_all(requests.as_bytes()).await.unwrap();
+        stream.write_all(requests.as_bytes()).await?;
         for _ in 0..pipelined {
-            stream.read_exact(&mut some).await.unwrap();
+            stream.read_exact(&mut answer).await?;
             answers.set(answers.get() + 1);
         }
     }
@@ -219,18 +219,22 @@ async fn ask_for_ever(socket: PathBuf, pipelined: usize, answers: Rc<Cell<usize>
 /// The most answers that other connections get between a request of a quiet client and its answer,
 /// of a daemon that shares one thread with its clients.
 fn most_answers_to_others(connections: usize, pipelined: usize) -> usize {
-    let (dir, daemon) = TestDaemon::not_yet_running(EIGHT_KEYS);
+    let toml = format!("[server]\nmode = \"0666\"\nallow_uids = [{APPLICATION}, {ANOTHER}]");
+    let (dir, daemon) = TestDaemon::not_yet_running(EIGHT_KEYS, &toml);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (controls, socket) = (daemon.controls(), dir.path().join("keypool.sock"));
     let tasks = tokio::task::LocalSet::new();
     let running = tasks.spawn_local(daemon.run());
     let others = Rc::new(Cell::new(0));
-    for _ in 0..connections {
-        tasks.spawn_local(ask_for_ever(socket.clone(), pipelined, others.clone()));
+    let quiet = connect_as(ANOTHER, &socket, 1).remove(0);
+    for stream in connect_as(APPLICATION, &socket, connections) {
+        let others = others.clone();
+        tasks.spawn_local(async move { ask(stream, pipelined, others).await.ok() });
     }
     let most = tasks.block_on(&runtime, async {
         let own = Rc::new(Cell::new(0));
-        let quiet = ask_for_ever(socket, 1, own.clone());
+        let quiet = ask(quiet, 1, own.clone());
         tokio::pin!(quiet);
         let (mut before, mut most) = ((0, 0), 0);
         std::future::poll_fn(|context| {

@@ -53,8 +53,8 @@ impl TestDaemon {
     }
 
     /// A daemon that serves once the test runs it, in a directory that is to be kept meanwhile.
-    pub(crate) fn not_yet_running(keys_json: &str) -> (TempDir, Daemon) {
-        let dir = written(keys_json, |_| String::new());
+    pub(crate) fn not_yet_running(keys_json: &str, toml: &str) -> (TempDir, Daemon) {
+        let dir = written(keys_json, |_| toml.to_owned());
         let daemon = started(&dir, &ManualClock::default(), &[]);
         (dir, daemon)
     }
