@@ -91,7 +91,9 @@ mod tests {
             tokio::join!(three(), three());
         };
         tokio::join!(greedy, take(&one, '1'));
-        assert_eq!(order.into_inner(), ['m', 'm', 'm', 'm', '1', 'm', 'm']);
+        let order = order.into_inner();
+        assert_eq!(order.len(), 7);
+        assert!(order[..=IN_A_ROUND].contains(&'1'), "{order:?}");
     }
 
     #[test]
