@@ -20,8 +20,8 @@ use crate::health::{AskedProbes, Prober, probes};
 use crate::pool::{Calendar, Instant, KeyState, Pool, SharedPool};
 use crate::secrets::{Keyring, Process, RemoteSecrets};
 use crate::server::{
-    CallerSettings, Callers, CallersError, Configuration, Configured, Exporter, ListenError,
-    Listener, MetricsAddress, Pulse, Server, Service, SocketSettings,
+    CallerSettings, Callers, CallersError, Configuration, Configured, ConnectionLimits, Exporter,
+    ListenError, Listener, MetricsAddress, Pulse, Server, Service, SocketSettings,
 };
 use crate::state;
 use crate::telemetry::{Journal, Metrics};
@@ -36,7 +36,7 @@ pub struct Daemon {
     service: Arc<Service>,
     loader: Arc<Loader>,
     listener: Listener,
-    max_connections: usize,
+    connections: ConnectionLimits,
     grace: Duration,
     watch: Watch,
     asked: Asked,
@@ -127,7 +127,10 @@ impl Daemon {
             service,
             loader,
             listener,
-            max_connections: settings.server.max_connections,
+            connections: settings
+                .server
+                .connections
+                .within_descriptors(Exporter::MOST_CONNECTIONS + settings.probe.concurrency),
             grace: settings.server.grace,
             watch,
             asked,
@@ -155,10 +158,10 @@ impl Daemon {
 
     /// Serves until it is told to stop, or until a part of it ends that must not.
     pub async fn run(self) -> io::Result<()> {
-        let Self { service, loader, listener, max_connections, grace, watch, mut asked, .. } = self;
+        let Self { service, loader, listener, connections, grace, watch, mut asked, .. } = self;
         let Self { probes, notifier, watchdog, state_dir, .. } = self;
         let path: PathBuf = listener.path().to_owned();
-        let server = Server::new(listener, service.clone(), max_connections);
+        let server = Server::new(listener, service.clone(), connections);
         let stop = asked.stop();
         let mut parts = JoinSet::new();
         if let Some(watchdog) = watchdog {

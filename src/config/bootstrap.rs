@@ -22,6 +22,7 @@ use crate::secrets::{
     Content, Environment, Process, RefreshRules, Secret, Store, StoreName, StorePlaces, Stores,
     read_protected,
 };
+use crate::server::ConnectionLimits;
 use crate::telemetry::logging::LogFormat;
 
 /// Where keypool.toml is looked for, in this order, when nobody names it.
@@ -218,11 +219,20 @@ fn server(from: &mut Sources<'_>) -> ServerSettings {
         allow_gids: groups,
         admin_group,
         require_header: from.read("server.require_header", Value::required_header),
-        max_connections: from
-            .read("server.max_connections", |v| v.count(1..=65536))
-            .unwrap_or(1024),
+        connections: connections(from),
         grace: duration(from, "server.grace", 10 * SECOND, Duration::ZERO, HOUR),
     }
+}
+
+fn connections(from: &mut Sources<'_>) -> ConnectionLimits {
+    let in_all = from.read("server.max_connections", |v| v.count(1..=65536)).unwrap_or(1024);
+    let per_uid = from.read("server.max_connections_per_uid", |v| v.count(1..=65536));
+    let per_uid = per_uid.unwrap_or(ConnectionLimits::usual_per_uid(in_all));
+    if per_uid > in_all {
+        let message = "expected a number that is not above server.max_connections";
+        from.complain("server.max_connections_per_uid", Problem::error(message));
+    }
+    ConnectionLimits { in_all, per_uid }
 }
 
 fn shared(from: &mut Sources<'_>) -> SharedSettings {

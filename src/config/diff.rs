@@ -67,7 +67,7 @@ impl ServerSettings {
             allow_gids,
             admin_group,
             require_header,
-            max_connections,
+            connections,
             grace,
         } = self;
         let header = match (require_header, &other.require_header) {
@@ -81,7 +81,8 @@ impl ServerSettings {
             ("server.allow_gids", *allow_gids != other.allow_gids),
             ("server.admin_group", *admin_group != other.admin_group),
             ("server.require_header", header),
-            ("server.max_connections", *max_connections != other.max_connections),
+            ("server.max_connections", connections.in_all != other.connections.in_all),
+            ("server.max_connections_per_uid", connections.per_uid != other.connections.per_uid),
             ("server.grace", *grace != other.grace),
         ];
         settings.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)

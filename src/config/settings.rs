@@ -9,7 +9,7 @@ use crate::health::{ProbeRequest, ProbeSettings, Probing};
 use crate::pool::ResetZone;
 use crate::provider::{AuthHeader, FreeProbe, Provider};
 use crate::secrets::{RefreshRules, Secret, Store, StorePlaces};
-use crate::server::RequiredHeader;
+use crate::server::{ConnectionLimits, RequiredHeader};
 use crate::telemetry::logging::LogFormat;
 
 /// Every setting, valid, with defaults where nothing was set.
@@ -100,7 +100,7 @@ pub struct ServerSettings {
     /// A header without which every request is refused.
     pub require_header: Option<RequiredHeader>,
     /// Most connections at once.
-    pub max_connections: usize,
+    pub connections: ConnectionLimits,
     /// How long requests may go on after the signal to stop.
     pub grace: Duration,
 }

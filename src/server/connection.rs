@@ -12,18 +12,22 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::answer::Body;
-use super::head_guard::{HeadExpected, HeadGuard};
+use super::head_guard::HeadGuard;
 use super::listener::Listener;
 use super::peer::Peer;
+use super::places::{Asked, ConnectionLimits, Place, Places};
 use super::presence::Presence;
 use super::pulse::{Pulse, Rounds, pulse};
 use super::routes::{self, Connection};
 use super::service::Service;
 use super::timer::ClockTimer;
-use crate::clock::Clock;
+use super::turns::{ClientTurns, Turns};
+use super::write_guard::WriteGuard;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Cut;
 
 /// The head of a request: its most bytes and header lines. hyper allows no less than 8 KiB.
 const MOST_HEAD: usize = 8192;
@@ -40,16 +44,17 @@ const REST: Duration = Duration::from_millis(50);
 pub struct Server {
     listener: Listener,
     service: Arc<Service>,
-    max_connections: usize,
+    limits: ConnectionLimits,
+    turns: Turns,
     pulse: Pulse,
     rounds: Rounds,
 }
 
 impl Server {
-    /// A server that accepts at most `max_connections` at once; more wait to be accepted.
-    pub fn new(listener: Listener, service: Arc<Service>, max_connections: usize) -> Self {
+    /// A server of at most so many connections at once.
+    pub fn new(listener: Listener, service: Arc<Service>, limits: ConnectionLimits) -> Self {
         let (pulse, rounds) = pulse();
-        Self { listener, service, max_connections, pulse, rounds }
+        Self { listener, service, limits, turns: Turns::default(), pulse, rounds }
     }
 
     /// Tells whether the loop of [`Server::run`] goes round.
@@ -67,15 +72,10 @@ impl Server {
             self.service.closing.clone()
         };
         let socket = UnixListener::from_std(self.listener.socket()?)?;
-        let places = Arc::new(Semaphore::new(self.max_connections));
-        let http = http(&self.service.clock);
+        let places = Places::new(self.limits);
+        let mut accepting = Accepting::default();
         loop {
-            // The place comes before the connection, so that the kernel's queue is ours.
-            let accepted = async {
-                let place = places.clone().acquire_owned().await;
-                (socket.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
+            let accepted = tokio::select! {
                 () = last.cancelled() => return Ok(()),
                 asked = self.rounds.asked() => {
                     // A pool that does not answer is a loop that does not go round.
@@ -83,30 +83,62 @@ impl Server {
                     asked.answer();
                     continue;
                 }
-                accepted = accepted => accepted,
+                accepted = socket.accept() => accepted,
             };
-            match (accepted, place) {
-                (Ok((stream, _)), Ok(place)) => {
-                    let peer = Peer::of(&stream);
-                    if !peer.calls(&self.service) {
-                        continue;
-                    }
-                    let mut http = http.clone();
-                    http.keep_alive(!self.service.is_draining());
-                    let serving = serve(http, stream, peer, self.service.clone());
-                    self.service.tasks.spawn(held(place, serving));
+            match accepted {
+                Ok((stream, _)) => {
+                    accepting.succeeded();
+                    self.admit(&places, stream);
                 }
-                (Err(error), _) => rest(&error).await,
-                (Ok(_), Err(_)) => return Ok(()),
+                Err(error) => accepting.failed(&error, &self.service.metrics).await,
+            }
+        }
+    }
+
+    /// Serves a connection, now or when it has a place.
+    fn admit(&self, places: &Arc<Places>, stream: UnixStream) {
+        let service = &self.service;
+        let peer = Peer::of(&stream);
+        if !peer.calls(service) {
+            return;
+        }
+        match places.ask(peer.uid, || service.callers.administer(peer)) {
+            Asked::Now(place) => {
+                service.tasks.spawn(serve(
+                    place,
+                    stream,
+                    peer,
+                    self.turns.of(peer),
+                    service.clone(),
+                ));
+            }
+            Asked::Later(turn) => {
+                let (service, turns) = (service.clone(), self.turns.of(peer));
+                service.tasks.clone().spawn(async move {
+                    let waits = service.metrics.connection_waits();
+                    let place = tokio::select! {
+                        () = service.closing.cancelled() => return,
+                        place = turn => place,
+                    };
+                    drop(waits);
+                    if let Ok(place) = place {
+                        serve(place, stream, peer, turns, service).await;
+                    }
+                });
+            }
+            Asked::Refused => {
+                service.metrics.cut(Cut::LineFull);
+                tracing::debug!(uid = peer.uid, pid = peer.pid, "too many connections wait");
             }
         }
     }
 }
 
 /// HTTP with the limits of every listener.
-pub(super) fn http(clock: &Clock) -> http1::Builder {
+fn http(service: &Service) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(ClockTimer::new(clock.clone()))
+    http.timer(ClockTimer::new(service.clock.clone()))
+        .keep_alive(!service.is_draining())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MOST_HEAD)
         .max_headers(MOST_HEADERS)
@@ -114,38 +146,56 @@ pub(super) fn http(clock: &Clock) -> http1::Builder {
     http
 }
 
-/// Keeps the place of a connection for as long as it is served.
-pub(super) async fn held(place: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
-    serving.await;
-    drop(place);
+/// How the accepting of one listener goes.
+#[derive(Debug, Default)]
+pub(super) struct Accepting {
+    fails: bool,
 }
 
-/// Waits a moment where accepting fails for want of something.
-pub(super) async fn rest(error: &io::Error) {
-    if error.kind() != io::ErrorKind::ConnectionAborted {
-        tracing::warn!(%error, "cannot accept a connection; trying again");
+impl Accepting {
+    pub(super) fn succeeded(&mut self) {
+        if std::mem::take(&mut self.fails) {
+            tracing::info!("connections are accepted again");
+        }
+    }
+
+    /// Waits a moment where something is wanting, and says so once. Who connects meanwhile waits in
+    /// the kernel's queue.
+    pub(super) async fn failed(&mut self, error: &io::Error, metrics: &Metrics) {
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        metrics.accept_failed();
+        if !std::mem::replace(&mut self.fails, true) {
+            tracing::warn!(%error, "cannot accept connections; trying again and again");
+        }
         tokio::time::sleep(REST).await;
     }
 }
 
-async fn serve(http: http1::Builder, stream: UnixStream, peer: Peer, service: Arc<Service>) {
+async fn serve(
+    place: Place,
+    stream: UnixStream,
+    peer: Peer,
+    turns: ClientTurns,
+    service: Arc<Service>,
+) {
     let Ok(presence) = Presence::of(&stream) else { return };
-    converse(&http, stream, peer, presence, &service).await;
+    converse(stream, peer, presence, turns, &service).await;
+    drop(place);
 }
 
 /// Serves what comes on `stream`, which is from `peer`.
 async fn converse(
-    http: &http1::Builder,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     presence: Presence,
+    turns: ClientTurns,
     service: &Service,
 ) {
-    let head_expected = HeadExpected::new();
-    let guarded = HeadGuard::new(stream, head_expected.clone());
-    let known = Connection { peer, presence, head_expected };
+    let known = Connection { peer, presence, turns };
     let _connected = service.metrics.connected();
-    drive(http, guarded, service, |request| routes::answer(service, &known, request)).await;
+    drive(stream, service, |request| routes::answer(service, &known, request)).await;
 }
 
 /// Serves what comes on `stream` to whoever has the other end of `socket`.
@@ -156,7 +206,7 @@ pub(crate) async fn converse_on(
     service: &Service,
 ) -> io::Result<()> {
     let (peer, presence) = (Peer::of(socket), Presence::of(socket)?);
-    converse(&http(&service.clock), stream, peer, presence, service).await;
+    converse(stream, peer, presence, Turns::default().of(peer), service).await;
     Ok(())
 }
 
@@ -166,7 +216,6 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves the requests on `stream` until its client or the daemon ends.
 pub(super) async fn drive<F: Future<Output = Response<Body>>>(
-    http: &http1::Builder,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     service: &Service,
     answer: impl Fn(Request<Incoming>) -> F,
@@ -177,7 +226,9 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
         let answered = answer(request);
         async { Ok::<_, Infallible>(answered.await) }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), answer);
+    let stream = WriteGuard::new(stream, service.clock.clone(), service.metrics.clone());
+    let stream = TokioIo::new(HeadGuard::new(stream));
+    let connection = http(service).serve_connection(stream, answer);
     tokio::pin!(connection);
     // A connection that comes while the daemon stops has its last request before it.
     let told_to_end = async {

@@ -16,15 +16,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::answer::Body;
-use super::connection::{drive, held, http, rest};
-use super::head_guard::{HeadExpected, HeadGuard};
+use super::connection::{Accepting, drive};
 use super::problem::Problem;
 use super::service::Service;
 use super::{health, hygiene, metrics, routes};
 use crate::telemetry::metrics::Denial;
-
-/// How many may be connected at once: Prometheus keeps one connection, a person has a few.
-const MOST_CONNECTIONS: usize = 64;
 
 /// How long to leave an address alone that is not to be had.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -90,6 +86,9 @@ pub struct Exporter {
 }
 
 impl Exporter {
+    /// How many may be connected at once: Prometheus keeps one connection, a person has a few.
+    pub const MOST_CONNECTIONS: usize = 64;
+
     /// A listener at the metrics address of `service`.
     pub fn new(service: Arc<Service>) -> Self {
         Self { service }
@@ -124,25 +123,19 @@ impl Exporter {
     }
 
     async fn accept(&self, socket: TcpListener) {
-        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(Self::MOST_CONNECTIONS));
+        let mut accepting = Accepting::default();
         while let Ok(place) = places.clone().acquire_owned().await {
             match socket.accept().await {
                 Ok((stream, _)) => {
-                    let mut http = http(&self.service.clock);
-                    http.keep_alive(!self.service.is_draining());
+                    accepting.succeeded();
                     let service = self.service.clone();
-                    self.service.tasks.spawn(held(place, async move {
-                        let head_expected = HeadExpected::new();
-                        let guarded = HeadGuard::new(stream, head_expected.clone());
-                        let answer = |request| {
-                            // Bodies are not read: what comes next is another head.
-                            head_expected.set();
-                            answer(&service, request)
-                        };
-                        drive(&http, guarded, &service, answer).await;
-                    }));
+                    self.service.tasks.spawn(async move {
+                        drive(stream, &service, |request| answer(&service, request)).await;
+                        drop(place);
+                    });
                 }
-                Err(error) => rest(&error).await,
+                Err(error) => accepting.failed(&error, &self.service.metrics).await,
             }
         }
     }

@@ -3,104 +3,216 @@
 //!
 //! hyper takes both without a word, and two readings of one request are what smuggling lives on.
 //! The byte at fault is replaced by a NUL, which hyper answers with 400.
+//!
+//! Clients send the next request before the last one is answered, and bytes come in pieces that
+//! end anywhere. So the guard follows the bodies as well: it knows of each byte whether it is of
+//! a head.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Whether the next bytes of a connection begin a head.
-#[derive(Clone, Debug)]
-pub(super) struct HeadExpected(Arc<AtomicBool>);
-
-impl HeadExpected {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    /// A request has been read to its end.
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A connection whose heads are looked at on the way.
 #[derive(Debug)]
 pub(super) struct HeadGuard<S> {
     stream: S,
-    expected: HeadExpected,
-    scan: Scan,
+    part: Part,
 }
 
-/// Where in a head the reading is.
+/// What the next byte is of.
+#[derive(Clone, Debug)]
+enum Part {
+    /// A head, or the empty lines before one.
+    Head(Head),
+    /// A body, or a chunk with the line end after it, of which so many bytes are to come.
+    Body { left: u64, chunked: bool },
+    /// The line before a chunk.
+    ChunkSize { size: u64, over: bool },
+    /// The lines after the last chunk.
+    Trailers { line_is_empty: bool },
+    /// Nobody can tell: hyper refuses what came before.
+    Lost,
+}
+
+/// How far a head has been read.
 #[derive(Clone, Debug, Default)]
-struct Scan {
-    inside: bool,
+struct Head {
+    begun: bool,
     after_return: bool,
-    line_is_empty: bool,
-    /// The beginning of the line in lower case, up to its first colon.
-    name: Option<Vec<u8>>,
-    /// The header that says how long the body is.
-    framing: Option<Vec<u8>>,
+    in_line: bool,
+    part: PartOfLine,
+    /// What the head says about the length of its body.
+    framing: Option<Framing>,
 }
 
-/// The headers that say how long a body is. A head has one of them at most.
-const FRAMING: [&[u8]; 2] = [b"content-length", b"transfer-encoding"];
+/// What the next byte of a line is of.
+#[derive(Clone, Debug, Default)]
+enum PartOfLine {
+    /// The name of a header, of which this is the beginning in lower case.
+    Name(Vec<u8>),
+    /// A value that says how long the body is.
+    Framing,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+/// How long a body is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Framing {
+    /// So many bytes; none if that is no number.
+    Length(Option<u64>),
+    /// Its chunks tell.
+    Chunked,
+}
+
+/// What a byte of a head comes to.
+enum Seen {
+    Sound,
+    /// It must not be there.
+    Spoilt,
+    /// It is the last one.
+    Last,
+}
 
 /// No name that matters is longer.
 const LONGEST_NAME: usize = 32;
 
-impl Scan {
-    /// Looks at one byte of a head; false if it must not be there.
-    fn accept(&mut self, byte: u8) -> bool {
+impl Head {
+    fn look(&mut self, byte: u8) -> Seen {
         match byte {
-            b'\n' if !self.after_return => return false,
+            b'\n' if !self.after_return => return Seen::Spoilt,
             b'\n' => {
-                self.inside = !self.line_is_empty;
-                self.line_is_empty = true;
-                self.name = Some(Vec::new());
-            }
-            b'\r' => {}
-            b':' => {
-                self.line_is_empty = false;
-                if let Some(name) = self.name.take().filter(|name| FRAMING.contains(&&**name)) {
-                    let other = self.framing.replace(name.clone());
-                    return other.is_none_or(|other| other == name);
+                if self.begun && !self.in_line {
+                    return Seen::Last;
+                }
+                self.in_line = false;
+                self.part = PartOfLine::default();
+                if self.begun {
+                    self.part = PartOfLine::Name(Vec::new());
                 }
             }
+            b'\r' => {}
             _ => {
-                self.line_is_empty = false;
-                if let Some(name) = &mut self.name
-                    && name.len() < LONGEST_NAME
-                {
-                    name.push(byte.to_ascii_lowercase());
+                (self.begun, self.in_line) = (true, true);
+                match &mut self.part {
+                    PartOfLine::Name(_) if byte == b':' => return self.end_name(),
+                    PartOfLine::Name(name) if name.len() < LONGEST_NAME => {
+                        name.push(byte.to_ascii_lowercase());
+                    }
+                    PartOfLine::Framing => self.lengthen(byte),
+                    PartOfLine::Name(_) | PartOfLine::Other => {}
                 }
             }
         }
         self.after_return = byte == b'\r';
-        true
+        Seen::Sound
+    }
+
+    /// A name has ended. A head has one kind of framing at most.
+    fn end_name(&mut self) -> Seen {
+        self.after_return = false;
+        let PartOfLine::Name(name) = std::mem::take(&mut self.part) else { return Seen::Sound };
+        let framing = match &*name {
+            b"content-length" => Framing::Length(Some(0)),
+            b"transfer-encoding" => Framing::Chunked,
+            _ => return Seen::Sound,
+        };
+        self.part = PartOfLine::Framing;
+        let other = self.framing.replace(framing);
+        let chunked = |framing| framing == Framing::Chunked;
+        if other.is_none_or(|other| chunked(other) == chunked(framing)) {
+            Seen::Sound
+        } else {
+            Seen::Spoilt
+        }
+    }
+
+    /// Another byte of the value that says how long the body is.
+    fn lengthen(&mut self, byte: u8) {
+        if let Some(Framing::Length(length)) = &mut self.framing
+            && !matches!(byte, b' ' | b'\t')
+        {
+            let digit = char::from(byte).to_digit(10);
+            let longer = length.and_then(|length| length.checked_mul(10));
+            *length =
+                longer.zip(digit).and_then(|(longer, digit)| longer.checked_add(digit.into()));
+        }
+    }
+
+    /// What comes after it.
+    fn body(&self) -> Part {
+        match self.framing {
+            None | Some(Framing::Length(Some(0))) => Part::Head(Self::default()),
+            Some(Framing::Length(Some(left))) => Part::Body { left, chunked: false },
+            Some(Framing::Length(None)) => Part::Lost,
+            Some(Framing::Chunked) => Part::CHUNK,
+        }
+    }
+}
+
+impl Part {
+    /// The beginning of a chunk.
+    const CHUNK: Self = Self::ChunkSize { size: 0, over: false };
+
+    /// The next request.
+    fn next() -> Self {
+        Self::Head(Head::default())
+    }
+
+    /// Looks at some of `bytes`, of which there are any; how many.
+    fn look(&mut self, bytes: &mut [u8]) -> usize {
+        match self {
+            Self::Head(head) => match head.look(bytes[0]) {
+                Seen::Sound => {}
+                Seen::Spoilt => bytes[0] = 0,
+                Seen::Last => *self = head.body(),
+            },
+            Self::Body { left, chunked } => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= here as u64;
+                if *left == 0 {
+                    *self = if *chunked { Self::CHUNK } else { Self::next() };
+                }
+                return here;
+            }
+            Self::ChunkSize { size: 0, .. } if bytes[0] == b'\n' => {
+                *self = Self::Trailers { line_is_empty: true };
+            }
+            Self::ChunkSize { size, .. } if bytes[0] == b'\n' => {
+                let line_end = 2;
+                *self = Self::Body { left: size.saturating_add(line_end), chunked: true };
+            }
+            Self::ChunkSize { size, over } => match char::from(bytes[0]).to_digit(16) {
+                Some(digit) if !*over => match size.checked_mul(16) {
+                    Some(larger) => *size = larger | u64::from(digit),
+                    None => *self = Self::Lost,
+                },
+                Some(_) | None => *over = true,
+            },
+            Self::Trailers { line_is_empty } => match bytes[0] {
+                b'\n' if *line_is_empty => *self = Self::next(),
+                b'\n' => *line_is_empty = true,
+                b'\r' => {}
+                _ => *line_is_empty = false,
+            },
+            Self::Lost => return bytes.len(),
+        }
+        1
     }
 }
 
 impl<S> HeadGuard<S> {
-    pub(super) fn new(stream: S, expected: HeadExpected) -> Self {
-        Self { stream, expected, scan: Scan::default() }
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, part: Part::next() }
     }
 
-    fn look(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            if !self.scan.inside {
-                if !self.expected.0.swap(false, Ordering::Relaxed) {
-                    return;
-                }
-                self.scan = Scan { inside: true, ..Scan::default() };
-            }
-            if !self.scan.accept(*byte) {
-                *byte = 0;
-            }
+    fn look(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let seen = self.part.look(bytes);
+            bytes = &mut bytes[seen..];
         }
     }
 }
@@ -155,7 +267,7 @@ mod tests {
     use super::*;
 
     fn guarded(parts: &[&str]) -> String {
-        let mut guard = HeadGuard::new((), HeadExpected::new());
+        let mut guard = HeadGuard::new(());
         let mut seen = String::new();
         for part in parts {
             let mut bytes = part.as_bytes().to_vec();
@@ -165,12 +277,25 @@ mod tests {
         seen
     }
 
+    const SOUND: [&str; 6] = [
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n{\n\"a\": 1\n}\n",
+        "GET /a:b HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\r\n\r\nPOST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n\
+         a;b=c\r\n\n\n\n\n\n\n\n\n\n\n\r\n1\r\n\n\r\n0\r\nA: b\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length:0\r\n\r\n",
+        "POST / HTTP/1.1\r\nCONTENT-LENGTH: \t 1 \r\n\r\n\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ];
+
     #[test]
-    fn leaves_a_sound_head_and_any_body_alone() {
-        let request = "POST / HTTP/1.1\r\nHost: x\r\n\r\n{\n\"a\": 1\n}\n";
-        assert_eq!(guarded(&[request]), request);
-        let (first, second) = request.split_at(17);
-        assert_eq!(guarded(&[first, second]), request);
+    fn leaves_sound_requests_alone_wherever_their_pieces_end() {
+        let requests = SOUND.concat();
+        for at in 0..requests.len() {
+            let (first, second) = requests.split_at(at);
+            assert_eq!(guarded(&[first, second]), requests, "{at}");
+        }
+        let bytes: Vec<&str> = requests.split("").collect();
+        assert_eq!(guarded(&bytes), requests);
     }
 
     #[test]
@@ -188,17 +313,18 @@ mod tests {
     }
 
     #[test]
-    fn looks_at_the_next_head_once_a_request_has_been_read() {
-        let expected = HeadExpected::new();
-        let mut guard = HeadGuard::new((), expected.clone());
-        let mut look = |text: &str| {
-            let mut bytes = text.as_bytes().to_vec();
-            guard.look(&mut bytes);
-            bytes.contains(&0)
-        };
-        assert!(!look("GET / HTTP/1.1\r\n\r\n"));
-        assert!(!look("a body\n"));
-        expected.set();
-        assert!(look("GET / HTTP/1.1\n\n"));
+    fn looks_at_the_head_after_every_body() {
+        for before in SOUND {
+            let both = guarded(&[&format!("{before}GET / HTTP/1.1\n\n")]);
+            assert_eq!(both, format!("{before}GET / HTTP/1.1\0\0"));
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_no_number_is_for_hyper_to_refuse() {
+        for length in ["x", "1x", "-1", "99999999999999999999999"] {
+            let request = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n\n\n");
+            assert_eq!(guarded(&[&request]), request);
+        }
     }
 }

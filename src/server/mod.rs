@@ -1,6 +1,6 @@
 //! The HTTP API on the Unix socket.
 //!
-//! A connection is accepted (`listener`, `connection`), a request is checked and sent to its
+//! A connection is accepted (`listener`, `connection`, `places`), a request is checked and sent to its
 //! endpoint (`routes`), and the endpoint turns it into a call of the pool and the answer into JSON.
 //! `exporter` serves the three endpoints that Prometheus needs over TCP as well.
 //! `problem` is the one place where an error becomes a status.
@@ -32,7 +32,11 @@ mod problem;
 mod code;
 mod answer;
 
+mod places;
+mod turns;
+mod descriptors;
 mod head_guard;
+mod write_guard;
 mod callers;
 mod peer;
 mod membership;
@@ -47,5 +51,6 @@ pub(crate) use connection::converse_on;
 pub use exporter::{Exporter, MetricsAddress};
 pub use hygiene::RequiredHeader;
 pub use listener::{ListenError, Listener, SocketSettings};
+pub use places::ConnectionLimits;
 pub use pulse::Pulse;
 pub use service::{AuthHeaders, Configuration, Configured, Service};

@@ -11,12 +11,12 @@ use hyper::{Method, Request, Response};
 
 use super::answer::Body;
 use super::endpoint::Endpoint;
-use super::head_guard::HeadExpected;
 use super::peer::Peer;
 use super::presence::Presence;
 use super::problem::Problem;
 use super::selecting::Selecting;
 use super::service::Service;
+use super::turns::ClientTurns;
 use super::{
     administration, body, events, health, hygiene, keys, metrics, openapi, reload, report, select,
     status, usage,
@@ -24,11 +24,11 @@ use super::{
 use crate::telemetry::metrics::Denial;
 
 /// What is known of the connection a request came on.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) presence: Presence,
-    pub(super) head_expected: HeadExpected,
+    pub(super) turns: ClientTurns,
 }
 
 /// The methods that some endpoint takes.
@@ -54,6 +54,8 @@ async fn serve(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
+    let mut selecting = Selecting::begin(service);
+    connection.turns.next().await;
     let (method, uri) = (request.method().clone(), request.uri().clone());
     if !hygiene::has_required(request.headers(), service.required_header.as_ref()) {
         service.metrics.denied(Denial::Header);
@@ -70,12 +72,11 @@ async fn serve(
     if !takes(endpoint.allow()) {
         return Err(Problem::method_not_allowed(endpoint.allow()));
     }
-    let mut selecting = Selecting::begin(service);
     if endpoint == Endpoint::Select {
         selecting.is_select();
     }
     let live = request.headers().get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
-    let body = whole_body(service, connection, request).await?;
+    let body = whole_body(service, request).await?;
     match endpoint {
         Endpoint::Select => select::answer(service, connection, &body, selecting).await,
         Endpoint::Report => report::report(service, &body),
@@ -117,16 +118,9 @@ pub(super) async fn unless_panicked(
     .await
 }
 
-async fn whole_body(
-    service: &Service,
-    connection: &Connection,
-    request: Request<Incoming>,
-) -> Result<Bytes, Problem> {
-    let body = if request.body().is_end_stream() {
-        Bytes::new()
-    } else {
-        body::read(request, &service.clock).await?
-    };
-    connection.head_expected.set();
-    Ok(body)
+async fn whole_body(service: &Service, request: Request<Incoming>) -> Result<Bytes, Problem> {
+    if request.body().is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    body::read(request, &service.clock).await
 }

@@ -64,7 +64,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    fn start(dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
         Self::of(keypool(dir, &[&["serve"], arguments].concat()))
     }
 
@@ -79,13 +79,31 @@ impl Served {
         Self { child, log }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// The same by a command that says nothing, once it listens at `socket`.
+    pub(crate) fn silently(mut command: Command, socket: &Path) -> Self {
+        let child = command.spawn().unwrap();
+        while !socket.exists() {
+            std::thread::yield_now();
+        }
+        Self { child, log: Vec::new() }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it said until it served.
+    pub(crate) fn log(&self) -> &[String] {
+        &self.log
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the end; what it logged since the start, and its exit code.
-    fn end(mut self) -> (String, Option<i32>) {
+    pub(crate) fn end(mut self) -> (String, Option<i32>) {
         let log = std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
         let status = self.child.wait().unwrap();
         (log, status.code())

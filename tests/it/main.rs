@@ -18,6 +18,7 @@ mod crates;
 mod events;
 mod examples;
 mod leaks;
+mod limits;
 mod metrics;
 mod openapi;
 mod probes;

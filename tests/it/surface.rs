@@ -196,7 +196,8 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn connections_beyond_the_limit_wait_their_turn() {
-    let daemon = TestDaemon::with(EIGHT_KEYS, "[server]\nmax_connections = 3");
+    let daemon =
+        TestDaemon::with(EIGHT_KEYS, "[server]\nmax_connections = 3\nmax_connections_per_uid = 3");
     let request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
     let ask = |stream: &mut UnixStream| {
         stream.write_all(request).unwrap();

@@ -87,6 +87,7 @@ fn every_setting_of_the_contract_is_known() {
         allow_gids = []
         require_header = "x-keypool: word"
         max_connections = 64
+        max_connections_per_uid = 8
         grace = "1s"
         [shared]
         on_failure = "share"

@@ -63,7 +63,13 @@ catalogue! {
     READY = Gauge "keypool_ready" []
         "Whether /readyz answers 200: there is a usable key and the daemon is not stopping.";
     CONNECTIONS = Gauge "keypool_connections" []
-        "Open connections on the Unix socket.";
+        "Open connections on the Unix socket that are served.";
+    CONNECTIONS_WAITING = Gauge "keypool_connections_waiting" []
+        "Open connections on the Unix socket that wait for a place.";
+    CONNECTIONS_CUT = Counter "keypool_connections_cut_total" ["reason"]
+        "Connections ended because too many waited already, or because the client took no answers.";
+    ACCEPT_ERRORS = Counter "keypool_accept_errors_total" []
+        "How often no connection could be accepted, for want of descriptors or memory.";
     PEER_DENIED = Counter "keypool_peer_denied_total" ["reason"]
         "Requests refused for who sent them or how they were sent; uid counts connections.";
 

@@ -67,6 +67,25 @@ impl Denial {
     }
 }
 
+/// Why a connection was ended before its client ended it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// Too many waited for a place already.
+    LineFull,
+    /// Its client did not take the answers.
+    SlowReader,
+}
+
+impl Cut {
+    /// Every name that [`Cut::name`] gives.
+    pub const NAMES: [&'static str; 2] = ["line_full", "slow_reader"];
+
+    /// The value of the label.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 /// What came of fetching a secret anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refresh {
@@ -101,6 +120,7 @@ mod tests {
         assert_eq!(SelectResult::Granted.name(), "granted");
         assert_eq!(SelectResult::Rejected.name(), "rejected");
         assert_eq!(Denial::Host.name(), "host");
+        assert_eq!(Cut::SlowReader.name(), "slow_reader");
         assert_eq!(Refresh::Failed.name(), "failed");
     }
 

@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use ages::{LastRead, SecretAges};
 pub use catalogue::{CATALOGUE, EXPORTED_LATER, Family, Kind, PROCESS};
 pub use exposition::Surroundings;
-pub use labels::{Denial, Refresh, SelectResult};
+pub use labels::{Cut, Denial, Refresh, SelectResult};
 pub use reading::Reading;
 
 use crate::control::ReloadOutcome;
@@ -63,6 +63,9 @@ pub struct Metrics {
     wait_duration: Histogram,
     leases_expired: IntCounter,
     connections: IntGauge,
+    connections_waiting: IntGauge,
+    cuts: Counters<2>,
+    accept_errors: IntCounter,
     denials: Counters<5>,
     probes: Counters<4>,
     reloads: Counters<4>,
@@ -75,7 +78,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Counters<const N: usize>([(&'static str, IntCounter); N]);
 
-/// A connection that counts as open until it is dropped.
+/// A connection that counts as open, or as waiting, until it is dropped.
 #[derive(Debug)]
 pub struct Connected(IntGauge);
 
@@ -95,6 +98,9 @@ impl Metrics {
             wait_duration: add.histogram(&catalogue::WAIT_DURATION, &WAIT_BUCKETS),
             leases_expired: add.counter(&catalogue::LEASES_EXPIRED),
             connections: add.int_gauge(&catalogue::CONNECTIONS),
+            connections_waiting: add.int_gauge(&catalogue::CONNECTIONS_WAITING),
+            cuts: add.counters(&catalogue::CONNECTIONS_CUT, Cut::NAMES),
+            accept_errors: add.counter(&catalogue::ACCEPT_ERRORS),
             denials: add.counters(&catalogue::PEER_DENIED, Denial::NAMES),
             probes: add.counters(&catalogue::PROBES, ProbeVerdict::NAMES),
             reloads: add.counters(&catalogue::RELOADS, ReloadOutcome::NAMES),
@@ -129,6 +135,22 @@ impl Metrics {
     pub fn connected(&self) -> Connected {
         self.connections.inc();
         Connected(self.connections.clone())
+    }
+
+    /// Somebody has connected who has to wait for a place.
+    pub fn connection_waits(&self) -> Connected {
+        self.connections_waiting.inc();
+        Connected(self.connections_waiting.clone())
+    }
+
+    /// A connection was ended before its client ended it.
+    pub fn cut(&self, cut: Cut) {
+        self.cuts.count(cut.name());
+    }
+
+    /// No connection could be accepted.
+    pub fn accept_failed(&self) {
+        self.accept_errors.inc();
     }
 
     /// A request was refused for who sent it or how.

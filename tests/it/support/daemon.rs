@@ -52,39 +52,24 @@ impl TestDaemon {
         Self::assembled(keys_json, &[], prepare)
     }
 
+    /// A daemon that serves once the test runs it, in a directory that is to be kept meanwhile.
+    pub(crate) fn not_yet_running(keys_json: &str, toml: &str) -> (TempDir, Daemon) {
+        let dir = written(keys_json, |_| toml.to_owned());
+        let daemon = started(&dir, &ManualClock::default(), &[]);
+        (dir, daemon)
+    }
+
     fn assembled(
         keys_json: &str,
         variables: &[(&str, &str)],
         prepare: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> String,
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("keys.json"), keys_json).unwrap();
-        fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
-        let toml = prepare(&path);
-        let state = if toml.contains("state_dir") { "" } else { "state_dir = \"\"\n" };
-        let metrics = if toml.contains("metrics_addr") { "" } else { "metrics_addr = \"\"\n" };
-        let toml = toml.replace("STATE", path("state").to_str().unwrap());
-        let settings = format!(
-            "{state}{metrics}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n{}",
-            path("keypool.sock"),
-            path("keys.json"),
-            if toml.contains("[probe]") { "" } else { "[probe]\nenabled = false\n" },
-        );
-        fs::write(path("keypool.toml"), settings).unwrap();
-
-        Self::start(dir, ManualClock::default(), variables)
+        Self::start(written(keys_json, prepare), ManualClock::default(), variables)
     }
 
     /// A daemon with the files of `dir`.
     fn start(dir: TempDir, clock: ManualClock, variables: &[(&str, &str)]) -> Self {
-        let keys_json = fs::read_to_string(dir.path().join("keys.json")).unwrap();
-        let more = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let secrets = secrets(&keys_json).into_iter().chain(more);
-        let process = Process::new(secrets.map(|(k, v)| (k.into(), v.into())));
-        let flags = Flags { config: Some(dir.path().join("keypool.toml")), ..Flags::default() };
-        let built = bootstrap(&flags, &process).unwrap();
-        let daemon = Daemon::start(built, flags, process, Clock::Manual(clock.clone())).unwrap();
+        let daemon = started(&dir, &clock, variables);
         let (controls, service) = (daemon.controls(), daemon.service().clone());
         let thread = thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -186,6 +171,38 @@ impl Drop for TestDaemon {
             assert!(thread::panicking() || ended.is_ok(), "the daemon ended badly");
         }
     }
+}
+
+/// The files of a daemon in a directory of their own.
+fn written(keys_json: &str, prepare: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> String) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("keys.json"), keys_json).unwrap();
+    fs::set_permissions(path("keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    let toml = prepare(&path);
+    let state = if toml.contains("state_dir") { "" } else { "state_dir = \"\"\n" };
+    let metrics = if toml.contains("metrics_addr") { "" } else { "metrics_addr = \"\"\n" };
+    let toml = toml.replace("STATE", path("state").to_str().unwrap());
+    let settings = format!(
+        "{state}{metrics}socket = {:?}\nkeys = {:?}\nlog = \"error\"\n{toml}\n{}",
+        path("keypool.sock"),
+        path("keys.json"),
+        if toml.contains("[probe]") { "" } else { "[probe]\nenabled = false\n" },
+    );
+    fs::write(path("keypool.toml"), settings).unwrap();
+
+    dir
+}
+
+/// A daemon with the files of `dir` that listens but does not serve yet.
+fn started(dir: &TempDir, clock: &ManualClock, variables: &[(&str, &str)]) -> Daemon {
+    let keys_json = fs::read_to_string(dir.path().join("keys.json")).unwrap();
+    let more = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let secrets = secrets(&keys_json).into_iter().chain(more);
+    let process = Process::new(secrets.map(|(k, v)| (k.into(), v.into())));
+    let flags = Flags { config: Some(dir.path().join("keypool.toml")), ..Flags::default() };
+    let built = bootstrap(&flags, &process).unwrap();
+    Daemon::start(built, flags, process, Clock::Manual(clock.clone())).unwrap()
 }
 
 /// `{PROVIDER}_KEY_{key_id}` for every key.

@@ -1,0 +1,145 @@
+//! Ends a connection whose client asks and does not take the answers.
+//!
+//! hyper keeps little for a client that does not read, and asks no further; but it waits for ever,
+//! and so would the connection's place.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Cut;
+
+/// How long no byte of an answer may be taken.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A connection that ends when its client takes nothing for long.
+pub(super) struct WriteGuard<S> {
+    stream: S,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Since a write had to wait.
+    stalled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<S> WriteGuard<S> {
+    pub(super) fn new(stream: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { stream, clock, metrics, stalled: None }
+    }
+
+    /// What a write has come to, which is an error if it has waited for too long.
+    fn unless_stalled(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let clock = &self.clock;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            let clock = clock.clone();
+            Box::pin(async move { clock.sleep(DEADLINE).await })
+        });
+        ready!(stalled.as_mut().poll(context));
+        self.stalled = None;
+        self.metrics.cut(Cut::SlowReader);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "its client takes no answers")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WriteGuard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.unless_stalled(context, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.unless_stalled(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::pool::WallTime;
+
+    /// A client that takes what it likes, and a guarded connection to it that holds ten bytes.
+    fn guarded(clock: &ManualClock) -> (DuplexStream, WriteGuard<DuplexStream>) {
+        let (client, stream) = tokio::io::duplex(10);
+        let metrics = Arc::new(Metrics::new(WallTime::default()));
+        (client, WriteGuard::new(stream, Clock::Manual(clock.clone()), metrics))
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_cut() {
+        let clock = ManualClock::default();
+        let (_client, mut guard) = guarded(&clock);
+        let time_passes = async {
+            loop {
+                clock.advance(Duration::from_secs(1));
+                tokio::task::yield_now().await;
+            }
+        };
+        let written: io::Result<()> = tokio::select! {
+            written = guard.write_all(&[0; 11]) => written,
+            () = time_passes => Ok(()),
+        };
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_little_now_and_then_is_served() {
+        let clock = ManualClock::default();
+        let (mut client, mut guard) = guarded(&clock);
+        let taking = async {
+            for _ in 0..100 {
+                client.read_exact(&mut [0]).await.unwrap();
+                tokio::task::yield_now().await;
+                clock.advance(DEADLINE / 2);
+            }
+        };
+        let (written, ()) = tokio::join!(guard.write_all(&[0; 100]), taking);
+        written.unwrap();
+    }
+}
