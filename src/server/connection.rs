@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -69,6 +71,8 @@ impl Server {
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Arc::new(Semaphore::new(self.max_connections));
         let http = http(&self.service.clock);
+        // A connection that is accepted while the daemon begins to stop is one to wait for.
+        let _accepting = self.listener.is_passed().then(|| self.service.tasks.token());
         loop {
             // The place comes before the connection, so that the kernel's queue is ours.
             let accepted = async {
@@ -76,6 +80,8 @@ impl Server {
                 (socket.accept().await, place)
             };
             let (accepted, place) = tokio::select! {
+                // Nobody is accepted any more, however many wait.
+                biased;
                 () = last.cancelled() => return Ok(()),
                 asked = self.rounds.asked() => {
                     // A pool that does not answer is a loop that does not go round.
@@ -132,27 +138,47 @@ async fn serve(http: http1::Builder, stream: UnixStream, peer: Peer, service: Ar
     let Ok(presence) = Presence::of(&stream) else { return };
     let head_expected = HeadExpected::new();
     let guarded = HeadGuard::new(stream, head_expected.clone());
+    let line = Line { presence: presence.clone(), head_expected: head_expected.clone() };
     let known = Connection { peer, presence, head_expected };
     let _connected = service.metrics.connected();
-    drive(&http, guarded, &service, |request| routes::answer(&service, &known, request)).await;
+    let answer = |request| routes::answer(&service, &known, request);
+    drive(&http, guarded, &line, &service, answer).await;
 }
 
 /// How long a connection that has asked nothing yet may still do so when the daemon stops: its
 /// request may be on the way.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// What tells whether a connection is between two requests, and ends it there.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) presence: Presence,
+    pub(super) head_expected: HeadExpected,
+}
+
 /// Serves the requests on `stream` until its client or the daemon ends.
 pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     http: &http1::Builder,
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    line: &Line,
     service: &Service,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
     let asked = Notify::new();
+    let answering = AtomicBool::new(false);
     let answer = service_fn(|request| {
         asked.notify_one();
+        answering.store(true, Ordering::Relaxed);
         let answered = answer(request);
-        async { Ok::<_, Infallible>(answered.await) }
+        let answering = &answering;
+        async move {
+            let mut answer = answered.await;
+            answering.store(false, Ordering::Relaxed);
+            if service.is_draining() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
@@ -169,7 +195,11 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = told_to_end => {
-            connection.as_mut().graceful_shutdown();
+            if line.head_expected.is_set() && !answering.load(Ordering::Relaxed) {
+                line.presence.hears_no_more();
+            } else {
+                connection.as_mut().graceful_shutdown();
+            }
             connection.await
         }
     };

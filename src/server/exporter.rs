@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::answer::Body;
-use super::connection::{drive, held, http, rest};
+use super::connection::{Line, drive, held, http, rest};
 use super::head_guard::{HeadExpected, HeadGuard};
+use super::presence::Presence;
 use super::problem::Problem;
 use super::service::Service;
 use super::{health, hygiene, metrics, routes};
@@ -132,14 +133,16 @@ impl Exporter {
                     http.keep_alive(!self.service.is_draining());
                     let service = self.service.clone();
                     self.service.tasks.spawn(held(place, async move {
+                        let Ok(presence) = Presence::of(&stream) else { return };
                         let head_expected = HeadExpected::new();
+                        let line = Line { presence, head_expected: head_expected.clone() };
                         let guarded = HeadGuard::new(stream, head_expected.clone());
                         let answer = |request| {
                             // Bodies are not read: what comes next is another head.
                             head_expected.set();
                             answer(&service, request)
                         };
-                        drive(&http, guarded, &service, answer).await;
+                        drive(&http, guarded, &line, &service, answer).await;
                     }));
                 }
                 Err(error) => rest(&error).await,

@@ -25,6 +25,11 @@ impl HeadExpected {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    /// Whether nothing has been read since the last request.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A connection whose heads are looked at on the way.

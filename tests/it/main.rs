@@ -15,6 +15,7 @@ mod callers;
 mod command;
 mod concurrency;
 mod crates;
+mod drain;
 mod events;
 mod examples;
 mod leaks;
