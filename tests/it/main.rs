@@ -18,6 +18,7 @@ mod crates;
 mod drain;
 mod events;
 mod examples;
+mod filesystems;
 mod leaks;
 mod metrics;
 mod probes;

@@ -34,13 +34,13 @@ impl Manager {
         self.dir.path().join(name)
     }
 
-    fn notify_socket(&self) -> String {
+    pub(crate) fn notify_socket(&self) -> String {
         self.path("notify").to_str().unwrap().to_owned()
     }
 
     /// The next thing it is told.
     #[track_caller]
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let mut buffer = [0; 1024];
         let length = self.socket.recv(&mut buffer).expect("the daemon says something");
         String::from_utf8(buffer[..length].to_vec()).unwrap()
@@ -105,7 +105,7 @@ impl Manager {
 }
 
 /// A daemon that is killed at the latest when it is dropped.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     fn signal(&self, signal: Signal) {
