@@ -189,7 +189,7 @@ fn a_reload_can_change_where_a_secret_is() {
     let daemon = served(&vault, "");
     let moved = format!("{VAULT}, \"secret_name\": \"elsewhere\"");
     let keys = keys_json(&[("near", ""), ("far", &moved), ("off", VAULT)]);
-    std::fs::write(daemon.path("keys.json"), keys).unwrap();
+    fs::write(daemon.path("keys.json"), keys).unwrap();
     assert_eq!(daemon.post("/v1/reload", &json!({})).json()["result"], "applied");
     until("it comes from there", || {
         daemon.state("far") == "ready" && secret(&daemon, "far") == "fake-secret-elsewhere"
