@@ -30,6 +30,9 @@ use crate::watch::{Mode, Watch};
 /// How often the state is brought to the disk: the most that a power failure takes.
 const STATE_SYNC: Duration = Duration::from_secs(1);
 
+/// How long requests have to end after the grace period.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 /// A daemon that listens but does not serve yet.
 #[derive(Debug)]
 pub struct Daemon {
@@ -188,6 +191,8 @@ impl Daemon {
                 tracing::error!(%error, "a part of the daemon ended badly");
             }
         }
+        // Those who were told, or came last, need a moment; then it is over for everybody.
+        tokio::time::timeout(LAST_MOMENT, service.tasks.wait()).await.ok();
         if let Some(keeper) = &service.keeper {
             keeper.snapshot(&service.pool);
         }
@@ -317,11 +322,12 @@ fn died(ended: Result<io::Result<()>, JoinError>) -> io::Error {
 }
 
 /// Does what is due in the pool at its time: serves waiting requests, ends leases and cooldowns.
+/// Who waits when the daemon is to stop is still served while there is time.
 async fn mind_the_pool(service: Arc<Service>) -> io::Result<()> {
     let mut due = Instant::NEVER;
     loop {
         tokio::select! {
-            () = service.stopping.cancelled() => return Ok(()),
+            () = service.closing.cancelled() => return Ok(()),
             () = service.clock.sleep_until(due) => {
                 service.call(Pool::advance);
                 due = service.pool.due();
@@ -403,9 +409,6 @@ async fn drain(service: &Service, grace: Duration) {
         () = service.clock.sleep(grace) => {}
     }
     service.closing.cancel();
-    // Those who were told need a moment to hear it; then it is over for everybody.
-    let moment = Duration::from_secs(1);
-    tokio::time::timeout(moment, service.tasks.wait()).await.ok();
 }
 
 #[cfg(test)]

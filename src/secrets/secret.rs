@@ -89,6 +89,21 @@ mod tests {
         assert_eq!(shown, "Some([REDACTED])");
     }
 
+    /// Has a method of this name twice for whoever can be shown, so that its call would not compile.
+    trait Shown<By> {
+        fn is_not_shown() {}
+    }
+    struct ByDisplay;
+    struct BySerialize;
+    impl<T> Shown<()> for T {}
+    impl<T: fmt::Display> Shown<ByDisplay> for T {}
+    impl<T: serde::Serialize> Shown<BySerialize> for T {}
+
+    #[test]
+    fn it_can_be_neither_displayed_nor_serialized() {
+        <Secret as Shown<_>>::is_not_shown();
+    }
+
     #[test]
     fn a_clone_shares_the_text() {
         let secret = Secret::new("fake-secret-flash-01");

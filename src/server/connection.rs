@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -74,8 +76,12 @@ impl Server {
         let socket = UnixListener::from_std(self.listener.socket()?)?;
         let places = Places::new(self.limits);
         let mut accepting = Accepting::default();
+        // A connection that is accepted while the daemon begins to stop is one to wait for.
+        let _accepting = self.listener.is_passed().then(|| self.service.tasks.token());
         loop {
             let accepted = tokio::select! {
+                // Nobody is accepted any more, however many wait.
+                biased;
                 () = last.cancelled() => return Ok(()),
                 asked = self.rounds.asked() => {
                     // A pool that does not answer is a loop that does not go round.
@@ -195,7 +201,8 @@ async fn converse(
 ) {
     let known = Connection { peer, presence, turns };
     let _connected = service.metrics.connected();
-    drive(stream, service, |request| routes::answer(service, &known, request)).await;
+    let answer = |request| routes::answer(service, &known, request);
+    drive(stream, &known.presence, service, answer).await;
 }
 
 /// Serves what comes on `stream` to whoever has the other end of `socket`.
@@ -217,17 +224,30 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// Serves the requests on `stream` until its client or the daemon ends.
 pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    presence: &Presence,
     service: &Service,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
     let asked = Notify::new();
+    let answering = AtomicBool::new(false);
     let answer = service_fn(|request| {
         asked.notify_one();
+        answering.store(true, Ordering::Relaxed);
         let answered = answer(request);
-        async { Ok::<_, Infallible>(answered.await) }
+        let answering = &answering;
+        async move {
+            let mut answer = answered.await;
+            answering.store(false, Ordering::Relaxed);
+            if service.is_draining() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let stream = WriteGuard::new(stream, service.clock.clone(), service.metrics.clone());
-    let stream = TokioIo::new(HeadGuard::new(stream));
+    let guard = HeadGuard::new(stream);
+    let between_requests = guard.between_requests();
+    let stream = TokioIo::new(guard);
     let connection = http(service).serve_connection(stream, answer);
     tokio::pin!(connection);
     // A connection that comes while the daemon stops has its last request before it.
@@ -243,7 +263,11 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = told_to_end => {
-            connection.as_mut().graceful_shutdown();
+            if between_requests.is_so() && !answering.load(Ordering::Relaxed) {
+                presence.hears_no_more();
+            } else {
+                connection.as_mut().graceful_shutdown();
+            }
             connection.await
         }
     };

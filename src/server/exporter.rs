@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::Body;
 use super::connection::{Accepting, drive};
+use super::presence::Presence;
 use super::problem::Problem;
 use super::service::Service;
 use super::{health, hygiene, metrics, routes};
@@ -131,7 +132,9 @@ impl Exporter {
                     accepting.succeeded();
                     let service = self.service.clone();
                     self.service.tasks.spawn(async move {
-                        drive(stream, &service, |request| answer(&service, request)).await;
+                        let Ok(presence) = Presence::of(&stream) else { return };
+                        let answer = |request| answer(&service, request);
+                        drive(stream, &presence, &service, answer).await;
                         drop(place);
                     });
                 }

@@ -10,15 +10,28 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Whether a connection is between two requests: nothing of the next one has been read.
+#[derive(Clone, Debug)]
+pub(super) struct BetweenRequests(Arc<AtomicBool>);
+
+impl BetweenRequests {
+    pub(super) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A connection whose heads are looked at on the way.
 #[derive(Debug)]
 pub(super) struct HeadGuard<S> {
     stream: S,
     part: Part,
+    between: BetweenRequests,
 }
 
 /// What the next byte is of.
@@ -206,7 +219,12 @@ impl Part {
 
 impl<S> HeadGuard<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, part: Part::next() }
+        let between = BetweenRequests(Arc::new(AtomicBool::new(true)));
+        Self { stream, part: Part::next(), between }
+    }
+
+    pub(super) fn between_requests(&self) -> BetweenRequests {
+        self.between.clone()
     }
 
     fn look(&mut self, mut bytes: &mut [u8]) {
@@ -214,6 +232,8 @@ impl<S> HeadGuard<S> {
             let seen = self.part.look(bytes);
             bytes = &mut bytes[seen..];
         }
+        let between = matches!(&self.part, Part::Head(head) if !head.begun);
+        self.between.0.store(between, Ordering::Relaxed);
     }
 }
 

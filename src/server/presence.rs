@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
 
 /// How often somebody looks.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -28,6 +29,13 @@ impl Presence {
         while !self.has_ended() {
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Takes nothing more from the client. What it has sent is still read; on a Unix socket it
+    /// cannot send more, and so knows that nobody has heard it.
+    pub(super) fn hears_no_more(&self) {
+        // A client that has gone says nothing more either.
+        shutdown(&*self.0, Shutdown::Read).ok();
     }
 
     fn has_ended(&self) -> bool {

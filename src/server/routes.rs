@@ -124,3 +124,21 @@ async fn whole_body(service: &Service, request: Request<Incoming>) -> Result<Byt
     }
     body::read(request, &service.clock).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::Secret;
+
+    #[tokio::test]
+    async fn a_panic_is_500_without_what_it_holds() {
+        let secret = Secret::new("fake-secret-flash-01");
+        let fails = async {
+            tokio::task::yield_now().await;
+            panic!("{}", secret.expose())
+        };
+        let problem = unless_panicked(fails).await.unwrap_err();
+        assert!(!format!("{problem:?}").contains("fake-secret"));
+        assert_eq!(problem.response().status(), 500);
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use keypool::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::until;
 
 /// A clone of what the repository gives a newcomer.
 pub(crate) fn clone() -> TempDir {
@@ -34,7 +36,7 @@ pub(crate) fn keypool(dir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(dir: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Output {
     keypool(dir, arguments).output().unwrap()
 }
 
@@ -88,6 +90,7 @@ impl Served {
         Self { child, log: Vec::new() }
     }
 
+    /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -234,7 +237,7 @@ fn a_hangup_reloads_the_keys_and_a_bad_file_changes_nothing() {
 }
 
 /// Waits in real time until `dir` serves the key `id`; how long that took.
-fn until_served(dir: &Path, id: &str) -> Duration {
+pub(crate) fn until_served(dir: &Path, id: &str) -> Duration {
     let begin = Clock::System.now().at;
     loop {
         let passed = Clock::System.now().at.since(begin);
@@ -274,9 +277,8 @@ fn without_inotify_files_are_looked_at() {
         command.env("KEYPOOL_SERVER_MODE", "0600");
         command
     };
-    if !run_without(without.to_owned()).output().is_ok_and(|tried| tried.status.success()) {
-        return; // Not every machine lets a user have a namespace.
-    }
+    let tried = run_without(without.to_owned()).output().unwrap();
+    assert!(tried.status.success(), "this test needs user namespaces: {}", err(&tried));
     let _served = Served::of(run_without(format!("{without} && exec \"$0\" serve")));
     shell(dir.path(), "sed -i s/pro_05/pro_99/ config/keys.json");
     let took = until_served(dir.path(), "pro_99");
@@ -321,4 +323,33 @@ fn nobody_but_root_can_read_the_memory_of_the_daemon() {
     assert_eq!(core.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["bytes", "0", "0"]);
     // The kernel gives what may not be dumped to root.
     assert_eq!(fs::metadata(process.join("environ")).unwrap().uid(), 0);
+    for file in ["environ", "mem"] {
+        let mut read = Command::new("head");
+        read.arg("-c1").arg(process.join(file));
+        if rustix::process::geteuid().is_root() {
+            read.uid(65534).gid(65534);
+        }
+        let refused = read.output().unwrap();
+        assert!(!refused.status.success() && err(&refused).contains("ermission denied"), "{file}");
+    }
+}
+
+#[test]
+fn a_daemon_that_is_aborted_leaves_no_core() {
+    for signal in [Signal::ABORT, Signal::SEGV] {
+        let dir = clone();
+        let mut served = Served::start(dir.path(), &[]);
+        let mut ended = None;
+        until("it is dead", || {
+            // Rust takes the first SEGV for an overflow of the stack that it was not.
+            served.signal(signal);
+            ended = served.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        let ended = ended.unwrap();
+        assert_eq!(ended.signal(), Some(signal.as_raw()));
+        assert!(!ended.core_dumped());
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 2, "config and run alone: {left:?}");
+    }
 }

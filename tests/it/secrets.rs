@@ -1,10 +1,12 @@
 //! Secrets of a store on another machine: how they come, change, grow old and go.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{FakeVault, TestDaemon, keys_json, until};
+use crate::support::{FakeVault, Scrape, TestDaemon, keys_json, until};
+use crate::systemd::Manager;
 
 const VAULT: &str = r#""secret_store": "vault""#;
 
@@ -187,7 +189,7 @@ fn a_reload_can_change_where_a_secret_is() {
     let daemon = served(&vault, "");
     let moved = format!("{VAULT}, \"secret_name\": \"elsewhere\"");
     let keys = keys_json(&[("near", ""), ("far", &moved), ("off", VAULT)]);
-    std::fs::write(daemon.path("keys.json"), keys).unwrap();
+    fs::write(daemon.path("keys.json"), keys).unwrap();
     assert_eq!(daemon.post("/v1/reload", &json!({})).json()["result"], "applied");
     until("it comes from there", || {
         daemon.state("far") == "ready" && secret(&daemon, "far") == "fake-secret-elsewhere"
@@ -195,4 +197,50 @@ fn a_reload_can_change_where_a_secret_is() {
     assert_eq!(vault.asked("off"), 1, "what stays is not asked for again");
     daemon.pass(HOUR);
     until("what stays is kept up to date", || vault.asked("off") > 1);
+}
+
+#[test]
+fn a_store_that_hangs_is_seen_by_the_age_of_its_secrets_while_the_watchdog_is_fed() {
+    let (vault, manager) = (vault(), Manager::new());
+    let notify = manager.notify_socket();
+    let mut variables: Vec<_> = vault.variables();
+    variables.extend([("NOTIFY_SOCKET", notify), ("WATCHDOG_USEC", "20000000".to_owned())]);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
+    let keys = keys_json(&[("near", ""), ("far", VAULT), ("off", VAULT)]);
+    let daemon = TestDaemon::with_variables(&keys, "", &variables);
+    until("the secret comes", || daemon.state("far") == "ready");
+    vault.trouble(Some(0));
+    daemon.pass(Duration::from_secs(340));
+    until("it is asked for", || vault.asked("far") == 2);
+    // At the start and after the first beat.
+    manager.told_of("WATCHDOG=1");
+    manager.told_of("WATCHDOG=1");
+    for _ in 0..3 {
+        daemon.pass(Duration::from_secs(10));
+        manager.told_of("WATCHDOG=1");
+    }
+    let seen = Scrape::of(&daemon.get("/metrics").body);
+    let age = |key| seen.number(&format!("keypool_secret_age_seconds{{key_id=\"{key}\"}}"));
+    assert!(age("far").unwrap() >= 370.0, "{:?}", age("far"));
+    assert_eq!(secret(&daemon, "far"), "fake-secret-far-1");
+}
+
+#[test]
+fn a_tree_of_credentials_that_is_replaced_is_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |tree: &str, secret: &str| {
+        fs::create_dir(dir.path().join(tree)).unwrap();
+        fs::write(dir.path().join(tree).join("near"), secret).unwrap();
+    };
+    write("credentials", "fake-secret-1");
+    let keys = keys_json(&[("near", r#""secret_store": "credentials""#)]);
+    let directory = dir.path().join("credentials").display().to_string();
+    let variables = [("CREDENTIALS_DIRECTORY", &*directory)];
+    let daemon = TestDaemon::with_variables(&keys, "", &variables);
+    assert_eq!(secret(&daemon, "near"), "fake-secret-1");
+    write("next", "fake-secret-2");
+    fs::rename(dir.path().join("credentials"), dir.path().join("old")).unwrap();
+    fs::rename(dir.path().join("next"), dir.path().join("credentials")).unwrap();
+    daemon.control(keypool::control::Control::Reload);
+    until("it is read", || secret(&daemon, "near") == "fake-secret-2");
 }

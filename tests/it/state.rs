@@ -148,6 +148,12 @@ fn a_state_that_cannot_be_read_is_set_aside_and_limits_start_conservatively() {
         fs::create_dir(state.join("keypool.state")).unwrap();
     };
     assert_eq!(after_spoiling(directory), conservative, "a directory");
+    let unreadable = |state: &Path| {
+        gone(state);
+        // Not even root can open it.
+        std::os::unix::fs::symlink("keypool.state", state.join("keypool.state")).unwrap();
+    };
+    assert_eq!(after_spoiling(unreadable), conservative, "unreadable");
     let huge = |state: &Path| {
         let file = fs::File::options().write(true).open(state.join("keypool.state")).unwrap();
         file.set_len(1 << 30).unwrap();

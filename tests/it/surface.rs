@@ -160,6 +160,24 @@ fn who_sends_no_head_in_time_is_closed() {
 }
 
 #[test]
+fn a_head_that_comes_byte_by_byte_is_closed_at_the_same_deadline() {
+    let daemon = TestDaemon::of(EIGHT_KEYS);
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let begun = daemon.clock.now().at;
+    let head = format!("GET /livez HTTP/1.1\r\nX-Slow: {}", "x".repeat(100));
+    for byte in head.bytes() {
+        if stream.write_all(&[byte]).is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+        daemon.pass(Duration::from_secs(1));
+    }
+    let passed = daemon.clock.now().at.since(begun);
+    assert!((30..60).contains(&passed.as_secs()), "{passed:?}");
+    assert_eq!(daemon.get("/livez").status, 200);
+}
+
+#[test]
 fn a_client_that_closes_its_side_gets_its_answer() {
     let daemon = TestDaemon::of(EIGHT_KEYS);
     for _ in 0..200 {

@@ -17,30 +17,30 @@ use tempfile::TempDir;
 use crate::support::{EIGHT_KEYS, TestDaemon, keys_json, send};
 
 /// A systemd that listens to what it is told.
-struct Manager {
+pub(crate) struct Manager {
     dir: TempDir,
     socket: UnixDatagram,
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Self { dir, socket }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn notify_socket(&self) -> String {
+    pub(crate) fn notify_socket(&self) -> String {
         self.path("notify").to_str().unwrap().to_owned()
     }
 
     /// The next thing it is told.
     #[track_caller]
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let mut buffer = [0; 1024];
         let length = self.socket.recv(&mut buffer).expect("the daemon says something");
         String::from_utf8(buffer[..length].to_vec()).unwrap()
@@ -48,7 +48,7 @@ impl Manager {
 
     /// Reads on until it is told something that begins with `start`.
     #[track_caller]
-    fn told_of(&self, start: &str) -> String {
+    pub(crate) fn told_of(&self, start: &str) -> String {
         loop {
             let told = self.told();
             if told.starts_with(start) {
@@ -66,7 +66,7 @@ impl Manager {
     }
 
     /// The files of a daemon with one key and a state.
-    fn write_config(&self) {
+    pub(crate) fn write_config(&self) {
         fs::write(self.path("keys.json"), keys_json(&[("a", "")])).unwrap();
         fs::create_dir_all(self.path("state")).unwrap();
         let toml = format!(
@@ -80,7 +80,7 @@ impl Manager {
 
     /// The binary, which is told of this systemd; with `socket`, that is passed to it as systemd
     /// would, with `more` variables.
-    fn start(&self, socket: Option<&UnixListener>, more: &str) -> Running {
+    pub(crate) fn start(&self, socket: Option<&UnixListener>, more: &str) -> Running {
         let pass = match socket {
             Some(_) => format!("exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 {more};"),
             None => String::new(),
@@ -99,13 +99,13 @@ impl Manager {
         Running(command.spawn().unwrap())
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap()
     }
 }
 
 /// A daemon that is killed at the latest when it is dropped.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     fn signal(&self, signal: Signal) {
@@ -119,7 +119,7 @@ impl Running {
 
     /// Stops it in order.
     #[track_caller]
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         assert!(self.0.wait().unwrap().success());
     }

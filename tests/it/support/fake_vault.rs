@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// A vault on loopback. Dropping it stops it.
 pub(crate) struct FakeVault {
@@ -63,7 +64,7 @@ impl FakeVault {
         self.state.secrets.lock().unwrap().remove(name);
     }
 
-    /// Answers everything with `status`, or as it should again.
+    /// Answers everything with `status`, or as it should again. With the status 0, never.
     pub(crate) fn trouble(&self, status: Option<u16>) {
         *self.state.trouble.lock().unwrap() = status;
     }
@@ -99,6 +100,9 @@ impl State {
             // The token never ends.
             None => (200, r#"{"data":{"ttl":0,"renewable":false}}"#.to_owned()),
         };
+        while status == 0 && !self.over.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(20));
+        }
         let length = body.len();
         write!(stream, "HTTP/1.1 {status} x\r\nconnection: close\r\n")?;
         write!(stream, "content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")

@@ -34,7 +34,7 @@ pub(crate) fn keys_json(keys: &[(&str, &str)]) -> String {
 
 /// Returns once `happened`; fails if it does not for long. For what takes real time.
 #[track_caller]
-pub(crate) fn until(what: &str, happened: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let now = || Clock::System.now().at;
     let begun = now();
     while !happened() {
