@@ -293,8 +293,9 @@ mod tests {
         let gone = wait(&places, 7);
         drop(gone);
         drop(place);
-        assert_eq!((places.lock().open, places.lock().kept), (0, 0));
-        assert!(places.lock().users.is_empty() && places.lock().waiting == 0);
+        let left = places.lock();
+        assert_eq!((left.open, left.kept, left.waiting), (0, 0, 0));
+        assert!(left.users.is_empty());
     }
 
     #[test]

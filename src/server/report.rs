@@ -58,6 +58,7 @@ pub(super) async fn rotate(
 ) -> Result<Response<Body>, Problem> {
     let said = Said::parse(service, body, true)?;
     let report = said.report(service)?;
+    selecting.asks();
     let rotated = service.call(|pool, now| pool.rotate(said.lease, &report, said.wait, now));
     match rotated {
         Ok(selection) => {

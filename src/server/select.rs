@@ -47,6 +47,7 @@ pub(super) async fn answer(
     mut selecting: Selecting<'_>,
 ) -> Result<Response<Body>, Problem> {
     let (request, wait) = parse(service, body)?;
+    selecting.asks();
     let selection = service.call(|pool, now| pool.select(request, wait, now));
     match selection {
         Ok(selection) => granted(service, connection, selection, selecting).await,

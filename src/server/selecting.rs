@@ -12,6 +12,8 @@ use crate::telemetry::metrics::SelectResult;
 pub(super) struct Selecting<'a> {
     service: &'a Service,
     begun: Instant,
+    /// When the pool was asked.
+    asked: Instant,
     waiting_since: Option<Instant>,
     waited: Duration,
     /// None while it is not a select.
@@ -22,12 +24,24 @@ impl<'a> Selecting<'a> {
     /// A request that may become a select.
     pub(super) fn begin(service: &'a Service) -> Self {
         let begun = service.clock.now().at;
-        Self { service, begun, waiting_since: None, waited: Duration::ZERO, result: None }
+        Self {
+            service,
+            begun,
+            asked: begun,
+            waiting_since: None,
+            waited: Duration::ZERO,
+            result: None,
+        }
     }
 
     /// It is one; unless more is said, it is rejected.
     pub(super) fn is_select(&mut self) {
         self.result = Some(SelectResult::Rejected);
+    }
+
+    /// The pool is about to be asked: if there is no key, it waits from here on.
+    pub(super) fn asks(&mut self) {
+        self.asked = self.service.clock.now().at;
     }
 
     /// It has its key.
@@ -43,7 +57,7 @@ impl<'a> Selecting<'a> {
 
     /// It waits in line.
     pub(super) fn waits(&mut self) {
-        self.waiting_since = Some(self.service.clock.now().at);
+        self.waiting_since = Some(self.asked);
     }
 
     /// It has left the line.

@@ -13,7 +13,7 @@ use crate::support::{EIGHT_KEYS, Scrape, TestDaemon};
 const NO_CONNECTION: i32 = 7;
 
 /// curl's words for one that was closed without a byte, as early or late as curl notices.
-const NO_BYTE: [i32; 3] = [NO_CONNECTION, 52, 56];
+const NO_BYTE: [i32; 4] = [NO_CONNECTION, 52, 55, 56];
 
 /// What curl gets at `path` for a process of this user and primary group with these other groups.
 fn ask(socket: &Path, user: &str, groups: &str, more: &[&str]) -> Output {

@@ -216,8 +216,10 @@ fn a_store_that_hangs_is_seen_by_the_age_of_its_secrets_while_the_watchdog_is_fe
     manager.told_of("WATCHDOG=1");
     manager.told_of("WATCHDOG=1");
     for _ in 0..3 {
-        daemon.pass(Duration::from_secs(10));
-        manager.told_of("WATCHDOG=1");
+        until("a beat comes", || {
+            daemon.pass(Duration::from_secs(10));
+            manager.hears("WATCHDOG=1")
+        });
     }
     let seen = Scrape::of(&daemon.get("/metrics").body);
     let age = |key| seen.number(&format!("keypool_secret_age_seconds{{key_id=\"{key}\"}}"));

@@ -59,10 +59,16 @@ impl Manager {
 
     /// Whether nothing is said for a moment.
     fn hears_nothing(&self) -> bool {
+        !self.hears("")
+    }
+
+    /// Whether something is said in a moment that begins with `start`.
+    pub(crate) fn hears(&self, start: &str) -> bool {
         self.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let silent = self.socket.recv(&mut [0; 1024]).is_err();
+        let mut bytes = [0; 1024];
+        let heard = self.socket.recv(&mut bytes);
         self.socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        silent
+        heard.is_ok_and(|length| bytes[..length].starts_with(start.as_bytes()))
     }
 
     /// The files of a daemon with one key and a state.
