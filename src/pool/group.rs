@@ -1,6 +1,6 @@
 //! A quota group: keys that share limits, because their provider counts them together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,9 @@ pub(super) enum Leases {
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) members: Vec<KeyIdx>,
+    /// Keys that were in it when they left the configuration: if one comes back in another group,
+    /// its uses are here.
+    pub(super) gone: BTreeSet<KeyId>,
     pub(super) quota: Quota,
     pub(super) cooldown: Cooldown,
     /// The open leases and when they expire.
@@ -104,6 +107,7 @@ impl Group {
         Self {
             id,
             members: Vec::new(),
+            gone: BTreeSet::new(),
             quota: Quota::new(&key.limits, &key.reset_zone, guard),
             cooldown: Cooldown::new(),
             open: BTreeMap::new(),

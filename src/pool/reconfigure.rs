@@ -78,6 +78,8 @@ impl Pool {
                 moved.insert(old_idx, place);
                 groups.move_uses(old.group, group, now, &*self.stock.calendar);
                 key.inherit(old);
+            } else {
+                groups.come_back(&key.settings.id, group, now, &*self.stock.calendar);
             }
             groups.all[group.0 as usize].members.push(place);
             keys.push(key);
@@ -93,6 +95,9 @@ impl Pool {
         let leased: HashMap<KeyIdx, GroupIdx> =
             self.leases.iter().map(|(_, lease)| (lease.key, lease.group)).collect();
         for (n, old) in old_keys.into_iter().enumerate() {
+            if let Some(old) = old.as_ref().filter(|old| old.configured) {
+                groups.all[old.group.0 as usize].gone.insert(old.settings.id.clone());
+            }
             if let Some(mut old) = old
                 && let Some(&group) = leased.get(&KeyIdx::at(n))
             {
@@ -216,10 +221,30 @@ impl Groups {
         }
     }
 
+    /// A key that was gone is in group `to` now: counts there what it used where it was.
+    fn come_back(
+        &mut self,
+        key: &KeyId,
+        to: GroupIdx,
+        now: Now,
+        calendar: &dyn super::time::Calendar,
+    ) {
+        let was_in =
+            |(n, group): (usize, &Group)| group.gone.contains(key).then(|| GroupIdx::at(n));
+        let sources: Vec<GroupIdx> = self.all.iter().enumerate().filter_map(was_in).collect();
+        for from in sources {
+            self.move_uses(from, to, now, calendar);
+            self.all[from.0 as usize].gone.remove(key);
+        }
+    }
+
     /// Drops the groups that have no key and nothing to remember.
     fn keep_remembered(self, now: Now) -> Kept {
         let mut kept = Kept { groups: Vec::new(), moved: HashMap::new() };
-        for (n, group) in self.all.into_iter().enumerate() {
+        for (n, mut group) in self.all.into_iter().enumerate() {
+            if !group.quota.remembers(now) {
+                group.gone.clear();
+            }
             if !group.members.is_empty() || group.remembers(now) {
                 kept.moved.insert(GroupIdx::at(n), GroupIdx::at(kept.groups.len()));
                 kept.groups.push(group);

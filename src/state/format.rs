@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::pool::{Fact, Now, Saved, Snapshot};
 
 /// The version of both formats. Another one is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const SNAPSHOT_MAGIC: &[u8] = b"keypool state\n";
 const LOG_MAGIC: &[u8] = b"keypool facts\n";

@@ -142,3 +142,14 @@ fn a_key_whose_secret_has_changed_is_alive_with_every_key_of_the_same_secret() {
     assert_eq!(game.changes(), ["secret_changed", "revived", "revived"]);
     assert!(!game.pool.secret_changed(&id("none"), game.now));
 }
+
+#[test]
+fn a_key_that_comes_back_in_another_group_brings_its_uses_along() {
+    let mut game = Game::of([key("a").rpm(3), key("b")]);
+    game.drain(&SelectRequest { exclude: vec![id("b")], ..any() });
+    game.reload_keys([key("b")]);
+    game.reload_keys([key("a").rpm(3).group("g"), key("b").inactive()]);
+    assert_eq!(game.drain(&any()), 0, "all three requests of its minute are used");
+    game.pass(seconds(61));
+    assert_eq!(game.drain(&any()), 3);
+}
