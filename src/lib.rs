@@ -20,6 +20,7 @@
 //! | [`secrets`] | the type that keeps secrets out of logs, the places they are read from, and the keyring of those in use |
 //! | [`state`] | what outlives the process: a snapshot of the pool and a log of the facts since |
 //! | [`watch`] | sees that a file of the configuration has changed, by inotify and by looking; asks for a reload |
+//! | [`shared_quota`] | limits that daemons of many hosts share through Redis: who holds which quota group |
 //! | [`signals`] | TERM, INT and HUP become control messages |
 //! | [`health`] | probes: asks providers, at no cost, whether they accept the keys |
 //! | [`server`] | the HTTP API on the Unix socket: one file per endpoint, and `problem`, where errors become a status |
@@ -62,6 +63,7 @@ pub mod https;
 
 pub mod secrets;
 
+pub mod shared_quota;
 pub mod state;
 pub mod watch;
 

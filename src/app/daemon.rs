@@ -23,6 +23,7 @@ use crate::server::{
     CallerSettings, Callers, CallersError, Configuration, Configured, ConnectionLimits, Exporter,
     ListenError, Listener, MetricsAddress, Pulse, Server, Service, SocketSettings,
 };
+use crate::shared_quota::{Identity, Sharer, Sharing};
 use crate::state;
 use crate::telemetry::{Journal, Metrics};
 use crate::watch::{Mode, Watch};
@@ -92,12 +93,15 @@ impl Daemon {
         let configured = Configured { wait_max: settings.wait_max, ..Configured::default() };
         let metrics = Arc::new(Metrics::new(opened.clock.now().wall));
         let remote_secrets = RemoteSecrets::new(opened.clock.clone());
+        let journal = Arc::new(Journal::default());
+        let sharer = sharer(&settings, &opened, &journal, &metrics);
         let service = Arc::new(Service {
             pool: opened.pool,
             keeper: opened.keeper,
             keyring: Arc::new(Keyring::default()),
             remote_secrets: Arc::new(remote_secrets.counted_in(metrics.clone())),
-            journal: Arc::new(Journal::default()),
+            journal,
+            sharer,
             metrics,
             metrics_address: MetricsAddress::new(settings.metrics_addr),
             configuration: Configuration::new(configured),
@@ -110,6 +114,7 @@ impl Daemon {
             started: opened.clock.now(),
             clock: opened.clock,
             stopping: CancellationToken::new(),
+            sharing_ends: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
@@ -118,6 +123,7 @@ impl Daemon {
         if let Some(keeper) = service.keeper.as_ref().filter(|_| continues) {
             keeper.go_on(&service.pool);
         }
+        service.call(|pool, now| pool.share_limits(service.sharer.is_some(), now));
         loader.reload(&service);
         if let Some(at) = doubtful_at {
             service.call(|pool, now| pool.assume_used(at, now));
@@ -178,6 +184,9 @@ impl Daemon {
         parts.spawn(keep_the_state(service.clone()));
         parts.spawn(prober(&service, probes).run(service.stopping.clone()));
         parts.spawn(watch.run(service.stopping.clone()));
+        if let Some(sharer) = &service.sharer {
+            parts.spawn(sharer.clone().run(service.sharing_ends.clone()));
+        }
         if let Some(edits) = asked.take_edits() {
             parts.spawn(edit_when_asked(edits, loader.clone(), service.clone()));
         }
@@ -186,6 +195,7 @@ impl Daemon {
         let ended = until_the_end(&mut parts, &stop).await;
         notifier.tell(&State::Stopping, "requests that have begun may end");
         drain(&service, grace).await;
+        service.sharing_ends.cancel();
         while let Some(part) = parts.join_next().await {
             if let Err(error) = part {
                 tracing::error!(%error, "a part of the daemon ended badly");
@@ -278,6 +288,33 @@ fn open(dir: Option<&Path>, seed: u64, clock: Clock) -> state::Opened {
         Err(news) => tracing::error!("{news}"),
     }
     opened
+}
+
+/// What shares the quota with other daemons, if `REDIS_URL` is set.
+fn sharer(
+    settings: &Settings,
+    opened: &state::Opened,
+    journal: &Arc<Journal>,
+    metrics: &Arc<Metrics>,
+) -> Option<Arc<Sharer>> {
+    let shared = &settings.shared;
+    let sharing = Sharing {
+        redis_url: shared.redis_url.clone()?,
+        pool: shared.pool.clone(),
+        on_failure: shared.on_failure,
+        timeout: shared.timeout,
+        redis_timeout: shared.redis_timeout,
+    };
+    let identity = Identity::of(settings.state_dir.as_deref());
+    let (journal, metrics) = (journal.clone(), metrics.clone());
+    Some(Sharer::new(
+        sharing,
+        identity,
+        opened.pool.clone(),
+        journal,
+        metrics,
+        opened.clock.clone(),
+    ))
 }
 
 /// Keeps the state on the disk up to the last second.

@@ -8,7 +8,7 @@ use super::run::{fail, refuse};
 use crate::app::{Daemon, pause_after_a_crash};
 use crate::clock::Clock;
 use crate::config::{Flags, bootstrap};
-use crate::pool::Pool;
+use crate::pool::{KeyState, KeyView, Pool};
 use crate::secrets::Process;
 use crate::signals;
 use crate::telemetry::logging;
@@ -63,7 +63,11 @@ pub(super) fn serve(flags: Flags, process: Process, errors: &mut dyn Write) -> a
 /// Says what is served, and how to get the first key.
 fn greet(daemon: &Daemon) {
     let (usable, capacity, models) = daemon.service().call(|pool: &mut Pool, now| {
-        let usable = pool.keys(now).iter().filter(|key| key.state.until().is_none()).count();
+        let serves = |key: &KeyView<'_>| match key.state {
+            KeyState::Ready | KeyState::Exhausted { .. } | KeyState::Cooling { .. } => true,
+            KeyState::Dead(_) | KeyState::MissingSecret(_) | KeyState::Inactive => false,
+        };
+        let usable = pool.keys(now).iter().filter(|key| serves(key)).count();
         (usable, pool.capacity(None), pool.models_offered())
     });
     let capacity = capacity.map_or("no limit".to_owned(), |rpm| format!("{rpm} requests a minute"));

@@ -31,7 +31,7 @@ pub async fn status(
 }
 
 /// The members that have a place of their own on the screen.
-const SHOWN: [&str; 15] = [
+const SHOWN: [&str; 16] = [
     "ready",
     "rotation",
     "strategy",
@@ -42,6 +42,7 @@ const SHOWN: [&str; 15] = [
     "configuration",
     "providers",
     "secret_stores",
+    "shared_quota",
     "state_file",
     "metrics",
     "version",
@@ -65,6 +66,7 @@ fn text(status: &Value, now: WallTime) -> String {
     }
     rows.extend(broken_providers(&status["providers"], now));
     rows.extend(secret_stores(&status["secret_stores"], now));
+    rows.extend(shared_quota(&status["shared_quota"], now));
     rows.push(row("state", state(&status["state_file"])));
     rows.push(row("metrics", metrics(&status["metrics"])));
     rows.push(row("daemon", daemon(status)));
@@ -174,6 +176,27 @@ fn secret_stores(stores: &Value, now: WallTime) -> Vec<(String, String)> {
         )
     };
     stores.as_object().into_iter().flatten().map(told).collect()
+}
+
+/// How quota is shared with other daemons, if it is.
+fn shared_quota(shared: &Value, now: WallTime) -> Option<(String, String)> {
+    if shared["on"] != true {
+        return None;
+    }
+    let count = |name: &str| shared[name].as_u64().unwrap_or(0);
+    let held =
+        format!("{} of {} held here", count("owned_groups"), counted(count("groups"), "group"));
+    Some(row(
+        "shared quota",
+        match shared["error"].as_str() {
+            None => format!("by {}; {held}", counted(count("daemons"), "daemon")),
+            Some(error) => {
+                let went = time(&shared["away_since"], now);
+                let holds = words(&shared["on_failure"]);
+                format!("REDIS WENT AWAY {went}: {error}; {holds}, {held}")
+            }
+        },
+    ))
 }
 
 /// Where the state is kept, and whether it can be written.

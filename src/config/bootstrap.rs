@@ -10,8 +10,7 @@ use super::flags::Flags;
 use super::problem::{Problem, Problems};
 use super::rotation::{Wish, wish};
 use super::settings::{
-    CooldownSettings, OnSharedFailure, QuotaSettings, SecretSettings, ServerSettings, Settings,
-    SharedSettings,
+    CooldownSettings, QuotaSettings, SecretSettings, ServerSettings, Settings, SharedSettings,
 };
 use super::sources::{Document, Sources};
 use super::text::Position;
@@ -23,6 +22,7 @@ use crate::secrets::{
     read_protected,
 };
 use crate::server::ConnectionLimits;
+use crate::shared_quota::OnFailure;
 use crate::telemetry::logging::LogFormat;
 
 /// Where keypool.toml is looked for, in this order, when nobody names it.
@@ -238,22 +238,37 @@ fn connections(from: &mut Sources<'_>) -> ConnectionLimits {
 fn shared(from: &mut Sources<'_>) -> SharedSettings {
     let url = |value: &Value| {
         let url = value.text().ok().filter(|url| {
-            ["redis://", "rediss://", "redis+unix://", "unix://"]
+            ["redis://", "rediss://", "redis+unix://", "unix://", "redis+sentinel://"]
                 .iter()
                 .any(|scheme| url.starts_with(scheme))
         });
         url.map(Secret::new).ok_or_else(|| "expected a URL such as redis://127.0.0.1/".to_owned())
     };
-    let redis_url = from.read("shared.redis_url", url);
-    if redis_url.is_some() {
-        from.not_yet("shared.redis_url", "quota shared through Redis is");
+    let on_failure = |value: &Value| value.one_of(&OnFailure::ALL, OnFailure::name);
+    let on_failure = from.read("shared.on_failure", on_failure).unwrap_or_default();
+    if on_failure == OnFailure::Share {
+        let warning = "\"share\" counts as \"closed\" in this version";
+        from.complain("shared.on_failure", Problem::warning(warning));
     }
-    let on_failure = |value: &Value| value.one_of(&OnSharedFailure::ALL, OnSharedFailure::name);
     SharedSettings {
-        redis_url,
-        on_failure: from.read("shared.on_failure", on_failure).unwrap_or_default(),
+        redis_url: from.read("shared.redis_url", url),
+        pool: from.read("shared.pool", pool_name).unwrap_or_else(|| "default".to_owned()),
+        on_failure,
         timeout: duration(from, "shared.timeout", 50 * MILLISECOND, MILLISECOND, MINUTE),
+        redis_timeout: from
+            .read("shared.redis_timeout", |value| value.duration_or_seconds(MILLISECOND..=MINUTE))
+            .unwrap_or(5 * SECOND),
     }
+}
+
+/// A name that can be part of a key in Redis, and of its hash tag.
+fn pool_name(value: &Value) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let name = value
+        .text()
+        .ok()
+        .filter(|name| (1..=64).contains(&name.len()) && name.bytes().all(allowed));
+    name.map(str::to_owned).ok_or_else(|| "expected a name of [A-Za-z0-9_.-]{1,64}".to_owned())
 }
 
 #[cfg(test)]

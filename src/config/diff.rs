@@ -91,12 +91,14 @@ impl ServerSettings {
 
 impl SharedSettings {
     fn diff(&self, other: &Self) -> impl Iterator<Item = &'static str> {
-        let Self { redis_url, on_failure, timeout } = self;
+        let Self { redis_url, on_failure, pool, timeout, redis_timeout } = self;
         let url = !same(redis_url.as_ref(), other.redis_url.as_ref());
         let settings = [
             ("shared.redis_url", url),
             ("shared.on_failure", *on_failure != other.on_failure),
+            ("shared.pool", *pool != other.pool),
             ("shared.timeout", *timeout != other.timeout),
+            ("shared.redis_timeout", *redis_timeout != other.redis_timeout),
         ];
         settings.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
     }

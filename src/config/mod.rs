@@ -34,7 +34,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use provider_sections::BUILT_IN as BUILT_IN_PROVIDERS;
 pub use rotation::Rotation;
 pub use settings::{
-    CooldownSettings, OnSharedFailure, ProviderProbe, ProviderSettings, QuotaSettings,
-    SecretSettings, ServerSettings, Settings, SharedSettings,
+    CooldownSettings, ProviderProbe, ProviderSettings, QuotaSettings, SecretSettings,
+    ServerSettings, Settings, SharedSettings,
 };
 pub use text::{Position, nearest};

@@ -10,6 +10,7 @@ use crate::pool::ResetZone;
 use crate::provider::{AuthHeader, FreeProbe, Provider};
 use crate::secrets::{RefreshRules, Secret, Store, StorePlaces};
 use crate::server::{ConnectionLimits, RequiredHeader};
+use crate::shared_quota::OnFailure;
 use crate::telemetry::logging::LogFormat;
 
 /// Every setting, valid, with defaults where nothing was set.
@@ -111,23 +112,13 @@ pub struct SharedSettings {
     /// Redis, with a password in it perhaps.
     pub redis_url: Option<Secret>,
     /// What holds while Redis is away.
-    pub on_failure: OnSharedFailure,
-    /// How long a call may take.
+    pub on_failure: OnFailure,
+    /// The name of the pool in Redis: daemons with the same share their limits.
+    pub pool: String,
+    /// The longest that a select waits for Redis.
     pub timeout: Duration,
-}
-
-/// What holds while Redis is away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum OnSharedFailure {
-    /// Each daemon goes on with the groups it owned.
-    #[default]
-    Owned,
-    /// Each goes on with its part of every group.
-    Share,
-    /// Each goes on with full limits.
-    Open,
-    /// All refuse.
-    Closed,
+    /// How long what no select waits for may take.
+    pub redis_timeout: Duration,
 }
 
 /// `[providers.NAME]`
@@ -199,20 +190,5 @@ impl ProviderSettings {
         }
         let auth_header = self.auth_header.clone().unwrap_or_else(|| provider.auth_header());
         Some(ProbeRequest { provider, probe, auth_header })
-    }
-}
-
-impl OnSharedFailure {
-    /// All ways.
-    pub const ALL: [Self; 4] = [Self::Owned, Self::Share, Self::Open, Self::Closed];
-
-    /// The name in keypool.toml.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Owned => "owned",
-            Self::Share => "share",
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
     }
 }

@@ -219,11 +219,6 @@ impl<'t> Sources<'t> {
         self.problems.push(Problem { severity, message, ..place });
     }
 
-    /// A warning that what is switched on at `path` does nothing yet.
-    pub(super) fn not_yet(&mut self, path: &str, what: &str) {
-        self.complain(path, Problem::warning(not_yet(what)));
-    }
-
     /// Reports what nobody asked for: in keypool.toml as errors, in variables as warnings.
     pub(super) fn report_unknown(&mut self) {
         let mut unknown = Vec::new();
@@ -338,10 +333,6 @@ impl<'t> Sources<'t> {
     }
 }
 
-fn not_yet(what: &str) -> String {
-    format!("{what} not in this version yet and has no effect")
-}
-
 /// A problem without a message at the place where a variable is set.
 pub(super) fn variable_place(environment: &Environment, name: &str) -> Problem {
     let place = Problem::error("").about(name);
@@ -361,6 +352,7 @@ fn alias_of(path: &str) -> Option<&'static str> {
     match path {
         "secrets.store" => Some("SECRET_STORE_TYPE"),
         "shared.redis_url" => Some("REDIS_URL"),
+        "shared.redis_timeout" => Some("REDIS_TIMEOUT"),
         _ => None,
     }
 }

@@ -129,6 +129,15 @@ impl Value {
         Err(format!("expected a time from {} to {}", written(*least), written(*most)))
     }
 
+    /// A time; a bare number is seconds, as others write it in variables.
+    pub(super) fn duration_or_seconds(&self, range: RangeInclusive<Duration>) -> Read<Duration> {
+        let seconds = self.text().ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        match seconds.filter(|seconds| range.contains(seconds)) {
+            Some(seconds) => Ok(seconds),
+            None => self.duration(range),
+        }
+    }
+
     /// One of `all`, by name.
     pub(super) fn one_of<T: Copy>(&self, all: &[T], name: impl Fn(T) -> &'static str) -> Read<T> {
         let text = self.text().unwrap_or_default();

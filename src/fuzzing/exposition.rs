@@ -47,8 +47,8 @@ pub fn exposition(bytes: &[u8]) {
     pool.reconfigure_with_secrets(settings, &secrets, now);
     pool.select(SelectRequest::default(), None, now).ok();
     let reading = Reading::of(&mut pool, now);
-    let around = Surroundings { serving: true, state_write_errors: 0 };
-    let text = METRICS.with(|metrics| metrics.text(&reading, around));
+    let around = Surroundings { serving: true, ..Surroundings::default() };
+    let text = METRICS.with(|metrics| metrics.text(&reading, &around));
 
     let samples = parse(&text);
     let infos = samples.iter().filter(|sample| sample.name == "keypool_key_info");

@@ -100,6 +100,7 @@ impl Daemon {
             keeper: None,
             keyring: Arc::new(Keyring::default()),
             remote_secrets: Arc::new(RemoteSecrets::new(Clock::Manual(clock.clone()))),
+            sharer: None,
             journal: Arc::new(Journal::default()),
             metrics: Arc::new(Metrics::new(now.wall)),
             metrics_address: MetricsAddress::new(None),
@@ -113,6 +114,7 @@ impl Daemon {
             required_header: None,
             started: now,
             stopping: CancellationToken::new(),
+            sharing_ends: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         };

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::pace::Pace;
+use super::sharing::Handover;
 use super::time::Instant;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -43,6 +44,16 @@ impl Bucket {
     pub(super) fn free_at(&self, now: Instant) -> Instant {
         let burst = self.interval.saturating_mul(self.capacity - 1);
         Instant::from_nanos(self.full_at.as_nanos().saturating_sub(burst)).max(now)
+    }
+
+    /// How long after `handover` the bucket is full.
+    pub(super) fn pack(&self, handover: Handover) -> u64 {
+        handover.ahead(self.full_at)
+    }
+
+    /// Is full so long after `handover`.
+    pub(super) fn unpack(&mut self, full_in: u64, handover: Handover) {
+        self.full_at = handover.after(full_in);
     }
 
     /// Takes one request.

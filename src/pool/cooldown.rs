@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lease::LeaseSeq;
+use super::sharing::Handover;
 use super::snapshot::FAR;
 use super::time::Instant;
 
@@ -30,9 +31,10 @@ pub(super) struct Cooldown {
 }
 
 /// Why a group is cooling.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum CoolingReason {
     /// The provider refused for its limit.
+    #[default]
     RateLimited,
     /// The quota of the day is used up.
     DaySpent,
@@ -49,6 +51,22 @@ impl CoolingReason {
             Self::AccountSpent => "account_spent",
         }
     }
+}
+
+/// What is handed over of the failures of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CooldownParcel {
+    /// How many strikes count against it.
+    pub level: u32,
+    /// For how many microseconds it goes on cooling.
+    pub left: u64,
+    /// Why.
+    pub reason: CoolingReason,
+    /// Whether it tries one request at a time.
+    pub half_open: bool,
+    /// The day whose quota the provider has called used up once.
+    pub day_doubted: Option<i32>,
 }
 
 /// The first and the longest cooldown.
@@ -192,6 +210,28 @@ impl Cooldown {
         if self.trial == Some(lease) {
             self.trial = None;
         }
+    }
+
+    /// What the next holder must know.
+    pub(super) fn parcel(&self, handover: Handover) -> CooldownParcel {
+        CooldownParcel {
+            level: self.level,
+            left: handover.ahead(self.until),
+            reason: self.reason,
+            half_open: self.half_open,
+            day_doubted: self.day_doubted,
+        }
+    }
+
+    /// Goes on where the last holder has ended. Leases of before tell nothing new.
+    pub(super) fn unpack(&mut self, parcel: &CooldownParcel, handover: Handover, next: LeaseSeq) {
+        self.level = parcel.level.min(32);
+        self.until = handover.after(parcel.left);
+        self.reason = parcel.reason;
+        self.half_open = parcel.half_open;
+        self.day_doubted = parcel.day_doubted;
+        self.wave = next;
+        self.trial = None;
     }
 
     /// Forgets every failure.

@@ -13,6 +13,7 @@ use super::request::Filter;
 use super::rules::Rules;
 use super::select::Lease;
 use super::settings::{KeyId, PoolSettings};
+use super::sharing::{News, Sharing};
 use super::snapshot::{Fact, What};
 use super::stock::Stock;
 use super::time::{Calendar, Instant, Now};
@@ -40,6 +41,7 @@ pub struct Pool {
     /// Whether a probe may be due earlier than the prober thinks.
     pub(super) probes_moved: bool,
     pub(super) last_key: Option<KeyIdx>,
+    pub(super) sharing: Sharing,
     pub(super) transitions: Vec<Transition>,
     /// What must outlive the process, if anything must.
     pub(super) facts: Option<Vec<Fact>>,
@@ -72,6 +74,7 @@ impl Pool {
             keys_lost: false,
             probes_moved: false,
             last_key: None,
+            sharing: Sharing::default(),
             transitions: Vec::new(),
             facts: None,
         }
@@ -246,8 +249,16 @@ impl Pool {
         for idx in self.with_credential_of(key) {
             if self.stock[idx].dead.take().is_some() {
                 self.ease_key(idx);
+                self.tell_others(idx, News::Revived);
                 self.changed(idx, Change::Revived { reason }, now);
             }
+        }
+    }
+
+    /// Other daemons should know this of `key`.
+    pub(super) fn tell_others(&mut self, key: KeyIdx, news: News) {
+        if self.sharing.on {
+            self.sharing.news.push((self.stock[key].settings.id.clone(), news));
         }
     }
 

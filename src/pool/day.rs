@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sharing::DayParcel;
 use super::snapshot::FAR;
 use super::time::{Calendar, Instant, Now, ResetZone, WallTime};
 
@@ -89,6 +90,31 @@ impl DayCount {
     pub(super) fn assume_half_used(&mut self) {
         if let Some(limit) = self.limit {
             self.used = self.used.max(limit.div_ceil(2));
+        }
+    }
+
+    /// Treats `more` requests of the day as used that nobody has counted.
+    pub(super) fn assume_more_used(&mut self, more: u64) {
+        if let Some(limit) = self.limit {
+            self.used = self.used.max(self.used.saturating_add(more).min(limit));
+        }
+    }
+
+    /// What the next holder must know.
+    pub(super) fn pack(&self) -> DayParcel {
+        DayParcel { number: self.number, used: self.used, late: self.late }
+    }
+
+    /// Goes on with the requests of `parcel`. The number of the day never falls.
+    pub(super) fn unpack(&mut self, parcel: &DayParcel) {
+        if parcel.number >= self.number {
+            self.number = parcel.number;
+            self.used = parcel.used.min(FAR / 2);
+            self.late = parcel.late.min(self.used);
+        } else {
+            let yesterday = parcel.number.checked_add(1) == Some(self.number);
+            self.used = if yesterday { parcel.late.min(FAR / 2) } else { 0 };
+            self.late = 0;
         }
     }
 

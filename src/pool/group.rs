@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::cooldown::Cooldown;
 use super::key::KeyIdx;
-use super::lease::LeaseSeq;
+use super::lease::{LeaseId, LeaseSeq};
 use super::outcome::{LearnedLimit, LimitKind};
 use super::pace::{Pace, Pacing};
 use super::quota::{Quota, Reservation};
 use super::settings::{KeyId, KeySettings, Limits};
+use super::sharing::{Handover, Holding};
 use super::time::{Calendar, Instant, Now};
 
 /// The place of a group in the pool's list.
@@ -48,6 +49,18 @@ impl GroupId {
     }
 }
 
+impl GroupId {
+    /// The name of the group among daemons.
+    pub(super) fn name(&self) -> Arc<str> {
+        match self {
+            Self::Key(id) => format!("key:{id}").into(),
+            Self::Shared { provider, name, models } => {
+                format!("group:{provider}/{name}[{}]", models.join(",")).into()
+            }
+        }
+    }
+}
+
 /// A limit, how much of it is used, and how much there is.
 pub(super) type Use = (LimitKind, u64, u64);
 
@@ -60,6 +73,8 @@ pub enum WaitsFor {
     Cooldown,
     /// The trial of a half-open group.
     Trial,
+    /// Another daemon to hand it over.
+    OtherDaemon,
     /// The end of a failure of the provider.
     Provider,
     /// The time after which a key may be tried again for a model it was refused for.
@@ -92,6 +107,12 @@ pub(super) struct Group {
     pacing: Pacing,
     /// Limits as the provider itself names them.
     learnt_limits: BTreeMap<LimitKind, u64>,
+    /// Whether this daemon may grant from it.
+    pub(super) holding: Holding,
+    /// Leases that earlier holders have granted, and when they expire.
+    foreign: BTreeMap<String, Instant>,
+    /// Whether it has uses that no other daemon knows of, from before limits were shared.
+    pub(super) unshared: bool,
 }
 
 /// When the use of each limit last crossed the warning threshold.
@@ -103,7 +124,7 @@ struct Warned {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, key: &KeySettings, guard: Duration) -> Self {
+    pub(super) fn new(id: GroupId, key: &KeySettings, guard: Duration, shared: bool) -> Self {
         Self {
             id,
             members: Vec::new(),
@@ -116,6 +137,9 @@ impl Group {
             warned: Warned::default(),
             pacing: Pacing::default(),
             learnt_limits: BTreeMap::new(),
+            holding: Holding::new(shared),
+            foreign: BTreeMap::new(),
+            unshared: false,
         }
     }
 
@@ -166,15 +190,68 @@ impl Group {
         if leases == Leases::Expire {
             let trial = self.cooldown.trial().and_then(|trial| self.open.get(&trial).copied());
             bound(trial, WaitsFor::Trial);
-            bound(self.slot_free_at(), WaitsFor::Limit(LimitKind::Concurrency));
+            bound(self.slot_free_at(now.at), WaitsFor::Limit(LimitKind::Concurrency));
         }
+        bound(self.holding.away_until(now.at), WaitsFor::OtherDaemon);
         free
     }
 
     /// When a place among the requests in flight is free, if none is.
-    fn slot_free_at(&self) -> Option<Instant> {
-        let over = (self.open.len() as u64).checked_sub(self.max_concurrent?)?;
-        self.open.values().nth(usize::try_from(over).unwrap_or(usize::MAX)).copied()
+    fn slot_free_at(&self, now: Instant) -> Option<Instant> {
+        let most = self.max_concurrent?;
+        if self.foreign.is_empty() {
+            let over = (self.open.len() as u64).checked_sub(most)?;
+            return self.open.values().nth(usize::try_from(over).unwrap_or(usize::MAX)).copied();
+        }
+        let foreign = self.foreign.values().copied().filter(|expires| *expires > now);
+        let mut ends: Vec<Instant> = self.open.values().copied().chain(foreign).collect();
+        ends.sort_unstable();
+        let over = (ends.len() as u64).checked_sub(most)?;
+        ends.get(usize::try_from(over).unwrap_or(usize::MAX)).copied()
+    }
+
+    /// Shares its limits with other daemons from here on, or no more.
+    pub(super) fn share(&mut self, shared: bool) {
+        self.unshared |= self.holding == Holding::Alone;
+        self.holding.share(shared);
+    }
+
+    /// The leases in flight, for the next holder. Where their number has no limit nobody asks.
+    pub(super) fn in_flight_parcel(
+        &self,
+        name: impl Fn(LeaseSeq) -> LeaseId,
+        handover: Handover,
+    ) -> Vec<(String, u64)> {
+        if self.max_concurrent.is_none() {
+            return Vec::new();
+        }
+        let own = self.open.iter().map(|(seq, expires)| (name(*seq).to_string(), *expires));
+        let foreign = self.foreign.iter().map(|(name, expires)| (name.clone(), *expires));
+        let foreign = foreign.filter(|(_, expires)| *expires > handover.0);
+        own.chain(foreign).map(|(name, expires)| (name, handover.ahead(expires))).collect()
+    }
+
+    /// Counts the leases in flight of the last holder. Those that were granted here are known.
+    pub(super) fn unpack_in_flight(
+        &mut self,
+        in_flight: &[(String, u64)],
+        own: impl Fn(&str) -> bool,
+        handover: Handover,
+    ) {
+        let foreign = in_flight.iter().filter(|(name, _)| !own(name));
+        self.foreign =
+            foreign.map(|(name, ahead)| (name.clone(), handover.after(*ahead))).collect();
+    }
+
+    /// The lease `name` of an earlier holder has ended.
+    pub(super) fn end_foreign(&mut self, name: &str) {
+        self.foreign.remove(name);
+    }
+
+    /// Takes the pace that the last holder has learnt.
+    pub(super) fn take_pace(&mut self, pace: Option<Pace>, now: Instant) {
+        self.pacing.take(pace, now);
+        self.quota.repace(&self.limits, self.pacing.learnt());
     }
 
     /// Charges one request with `tokens` to lease `seq`.
@@ -288,6 +365,9 @@ impl Group {
 
     /// Whether the group must be kept although no key is in it.
     pub(super) fn remembers(&self, now: Now) -> bool {
-        !self.open.is_empty() || self.quota.remembers(now) || self.cooldown.until(now.at).is_some()
+        !self.open.is_empty()
+            || self.holding.epoch().is_some()
+            || self.quota.remembers(now)
+            || self.cooldown.until(now.at).is_some()
     }
 }

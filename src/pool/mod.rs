@@ -5,8 +5,8 @@
 //! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
 //! `cooldown` keeps failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a key, `stock` all of them; `view`
 //! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
-//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure`, `inspect` and
-//! `probe` are the calls.
+//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure`, `inspect`, `probe`
+//! and `sharing` are the calls.
 
 mod core;
 mod select;
@@ -16,6 +16,7 @@ mod reconfigure;
 mod inspect;
 mod snapshot;
 mod probe;
+mod sharing;
 mod shared;
 
 mod choice;
@@ -48,7 +49,7 @@ mod outcome;
 mod time;
 
 pub use self::core::Pool;
-pub use cooldown::CoolingReason;
+pub use cooldown::{CooldownParcel, CoolingReason};
 pub use group::WaitsFor;
 pub use inspect::{KeyState, KeyView, LimitView, ProviderView};
 pub use key::{NoSecret, Unusable};
@@ -65,6 +66,7 @@ pub use request::{Filter, MOST_TOKENS, SelectRequest};
 pub use select::{Lease, Selection};
 pub use settings::{KeyId, KeySettings, Limits, PoolSettings, Strategy};
 pub use shared::{SharedPool, Waiting};
+pub use sharing::{DayParcel, GroupName, HeldGroup, Letter, News, Parcel, Taken};
 pub use snapshot::{Fact, Saved, Snapshot};
 pub use time::{Calendar, Day, Instant, Now, ResetZone, WallTime};
 pub use transition::{Change, Transition};

@@ -85,6 +85,13 @@ impl Pacing {
         true
     }
 
+    /// Goes on with what another daemon has learnt.
+    pub(super) fn take(&mut self, learnt: Option<Pace>, now: Instant) {
+        if learnt != self.learnt {
+            *self = Self { learnt, failed: None, clean_since: now };
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

@@ -10,6 +10,7 @@ use super::day::DayCount;
 use super::outcome::LimitKind;
 use super::pace::Pace;
 use super::settings::Limits;
+use super::sharing::{Handover, Parcel};
 use super::time::{Calendar, Instant, Now, ResetZone};
 use super::window::{ChargeId, Window};
 
@@ -179,6 +180,57 @@ impl Quota {
         }
         self.day.assume_half_used();
         self.last_use = self.last_use.max(Some(at));
+    }
+
+    /// Puts every use that still counts into `parcel`.
+    pub(super) fn pack(&self, parcel: &mut Parcel, handover: Handover) {
+        let pack = |window: Option<&Window>| window.map(|window| window.pack(handover));
+        parcel.requests = pack(self.requests.as_ref()).unwrap_or_default();
+        parcel.tokens = pack(self.tokens.as_ref()).unwrap_or_default();
+        parcel.burst_full_in = self.burst.map_or(0, |bucket| bucket.pack(handover));
+        parcel.last_use = self.last_use.map(|at| handover.ago(at));
+        parcel.day = self.day.pack();
+    }
+
+    /// Goes on with the uses in `parcel`, and no others.
+    pub(super) fn unpack(&mut self, parcel: &Parcel, handover: Handover) {
+        self.last_use = parcel.last_use.map(|ago| handover.before(ago));
+        if let Some(requests) = &mut self.requests {
+            requests.unpack(&parcel.requests, handover);
+        }
+        if let Some(tokens) = &mut self.tokens {
+            tokens.unpack(&parcel.tokens, handover);
+            self.tokens_made += 1;
+        }
+        if let Some(burst) = &mut self.burst {
+            burst.unpack(parcel.burst_full_in, handover);
+        }
+        self.day.unpack(&parcel.day);
+    }
+
+    /// Counts tokens that were used beyond those that were reserved.
+    pub(super) fn charge_tokens(&mut self, tokens: u64, now: Now) {
+        if let Some(window) = self.tokens.as_mut().filter(|_| tokens > 0) {
+            window.charge(tokens, now.at);
+            self.last_use = Some(now.at);
+        }
+    }
+
+    /// Treats the windows as used up at `at`, and of the day as much as two minutes allow, because
+    /// somebody may have used them until then.
+    pub(super) fn assume_used_until(&mut self, at: Instant, rpm: Option<u64>) {
+        for window in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
+            fill_up(window, Some(at));
+        }
+        match rpm {
+            Some(rpm) => self.day.assume_more_used(rpm.saturating_mul(2)),
+            None => self.day.assume_half_used(),
+        }
+        self.last_use = self.last_use.max(Some(at));
+    }
+
+    pub(super) fn last_use(&self) -> Option<Instant> {
+        self.last_use
     }
 
     /// Whether anything used here still counts.

@@ -62,7 +62,7 @@ impl Pool {
 
         let old_keys = std::mem::take(&mut self.stock.keys);
         let old_groups = std::mem::take(&mut self.stock.groups);
-        let mut groups = Groups::adopt(old_groups, self.rules.guard);
+        let mut groups = Groups::adopt(old_groups, self.rules.guard, self.sharing.on);
         let mut old_keys: Vec<Option<Key>> = old_keys.into_iter().map(Some).collect();
         let mut moved: HashMap<KeyIdx, KeyIdx> = HashMap::new();
         let mut keys: Vec<Key> = Vec::new();
@@ -173,6 +173,7 @@ struct Groups {
     sized: HashSet<GroupIdx>,
     moves: HashSet<(GroupIdx, GroupIdx)>,
     guard: std::time::Duration,
+    sharing: bool,
 }
 
 /// The groups that are kept, and where each one went.
@@ -182,13 +183,13 @@ struct Kept {
 }
 
 impl Groups {
-    fn adopt(mut old: Vec<Group>, guard: std::time::Duration) -> Self {
+    fn adopt(mut old: Vec<Group>, guard: std::time::Duration, sharing: bool) -> Self {
         for group in &mut old {
             group.members.clear();
         }
         let by_id = old.iter().enumerate();
         let by_id = by_id.map(|(n, group)| (group.id.clone(), GroupIdx::at(n))).collect();
-        Self { all: old, by_id, sized: HashSet::new(), moves: HashSet::new(), guard }
+        Self { all: old, by_id, sized: HashSet::new(), moves: HashSet::new(), guard, sharing }
     }
 
     /// The group of `entry`, with the limits that it gives.
@@ -201,7 +202,7 @@ impl Groups {
             return idx;
         }
         let idx = GroupIdx::at(self.all.len());
-        self.all.push(Group::new(id.clone(), entry, self.guard));
+        self.all.push(Group::new(id.clone(), entry, self.guard, self.sharing));
         self.by_id.insert(id, idx);
         self.sized.insert(idx);
         idx

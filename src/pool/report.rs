@@ -17,6 +17,7 @@ use super::refusal::Refusal;
 use super::request::{Ask, Failure, MOST_TOKENS};
 use super::select::Selection;
 use super::settings::KeyId;
+use super::sharing::News;
 use super::snapshot::What;
 use super::time::{Instant, Now, ResetZone};
 use super::transition::Change;
@@ -108,6 +109,7 @@ impl Pool {
             self.ease(lease.group);
         }
         self.settle(&lease, report, now);
+        self.write_to_the_holder(seq, &lease, report);
         self.blame(seq, &lease, report, now);
         self.tell_the_breaker(seq, &lease, report, now);
         self.serve_line(now);
@@ -219,6 +221,8 @@ impl Pool {
         for group in self.groups_of_the_account(lease.key) {
             let key = self.stock[group].members.first().copied().unwrap_or(lease.key);
             self.cool(group, key, until, CoolingReason::AccountSpent, report, now);
+            let span = u64::try_from(until.since(now.at).as_micros()).unwrap_or(u64::MAX);
+            self.tell_others(key, News::Cooling(span));
         }
     }
 
@@ -270,7 +274,7 @@ impl Pool {
         }
     }
 
-    fn cool(
+    pub(super) fn cool(
         &mut self,
         group: GroupIdx,
         key: KeyIdx,
@@ -332,6 +336,7 @@ impl Pool {
             self.stock[key].probe.doubt();
         }
         if !condemned.is_empty() {
+            self.tell_others(key, News::Dead(detail.to_string()));
             self.keys_lost = true;
             self.probes_moved = true;
             let ids = condemned.iter().map(|&key| self.stock[key].settings.id.clone()).collect();

@@ -70,7 +70,7 @@ impl Pool {
         if let Some(lease) = self.try_grant(ask, &ahead, now) {
             return Ok(Selection::Granted(lease));
         }
-        match wait {
+        match wait.or(self.sharing.patience) {
             Some(wait) if self.untried(ask) > 0 => {
                 self.join_line(ask, now.at.plus(wait), now).map(Selection::Waiting)
             }

@@ -11,7 +11,7 @@ use super::line::WaiterId;
 use super::refusal::Refusal;
 use super::select::Lease;
 use super::snapshot::Fact;
-use super::time::{Instant, Now};
+use super::time::{Instant, Now, WallTime};
 use super::transition::Transition;
 
 /// A [`Pool`] that many threads share.
@@ -30,6 +30,10 @@ struct Inner {
     alarm: Option<Waker>,
     /// Who wants to know that probes may be due earlier than thought.
     prober: Option<Waker>,
+    /// Who wants to know that there are errands for other daemons.
+    sharer: Option<Waker>,
+    /// What the daemons of a fleet agree to add to the wall clock, in milliseconds.
+    wall_offset: i64,
     waiters: HashMap<WaiterId, Waker>,
     served: HashMap<WaiterId, Result<Lease, Refusal>>,
 }
@@ -43,6 +47,8 @@ impl SharedPool {
             due: Instant::NEVER,
             alarm: None,
             prober: None,
+            sharer: None,
+            wall_offset: 0,
             waiters: HashMap::new(),
             served: HashMap::new(),
         };
@@ -59,6 +65,7 @@ impl SharedPool {
         call: impl FnOnce(&mut Pool, Now) -> T,
     ) -> (T, Vec<Transition>) {
         let mut inner = self.lock();
+        let now = Now { wall: now.wall.shifted(inner.wall_offset), ..now };
         if now.at >= inner.latest.at {
             inner.latest = now;
         }
@@ -113,6 +120,26 @@ impl SharedPool {
         })
     }
 
+    /// Resolves as soon as there is something to do that other daemons have a part in.
+    pub fn errands(self: &Arc<Self>) -> impl Future<Output = ()> + use<> {
+        let pool = self.clone();
+        std::future::poll_fn(move |context| {
+            let mut inner = pool.lock();
+            if inner.pool.has_errands() {
+                return Poll::Ready(());
+            }
+            inner.sharer = Some(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// Lives by the wall clock that shows `theirs` while the machine's shows `ours`: daemons that
+    /// share the limits of a day must agree when it ends.
+    pub fn set_wall_clock(&self, ours: WallTime, theirs: WallTime) {
+        let (ours, theirs) = (i128::from(ours.as_millis()), i128::from(theirs.as_millis()));
+        self.lock().wall_offset = i64::try_from(theirs - ours).unwrap_or(0);
+    }
+
     /// When the pool has something to do next.
     pub fn due(&self) -> Instant {
         self.lock().due
@@ -138,6 +165,11 @@ impl Inner {
             && let Some(prober) = self.prober.take()
         {
             prober.wake();
+        }
+        if self.pool.has_errands()
+            && let Some(sharer) = self.sharer.take()
+        {
+            sharer.wake();
         }
         let due = self.pool.next_due(self.latest);
         if due < self.due

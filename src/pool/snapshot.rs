@@ -17,6 +17,7 @@ use super::report::Report;
 use super::request::Ask;
 use super::rules::Rules;
 use super::settings::{KeyId, PoolSettings};
+use super::sharing::{GroupName, Letter, Taken};
 use super::stock::ProviderHealth;
 use super::time::{Calendar, Instant, Now};
 
@@ -43,6 +44,14 @@ pub(super) enum What {
     ProbeRejected { key: KeyId, detail: Arc<str> },
     /// Another configuration was taken.
     Reconfigured { settings: PoolSettings },
+    /// Limits are shared with other daemons, or no more.
+    Sharing { shared: bool },
+    /// This daemon became the holder of a group.
+    Taken { taken: Taken },
+    /// This daemon is the holder of a group no more.
+    HandedOver { name: GroupName },
+    /// Another daemon told what came of a lease of a group that is held here.
+    LetterRead { name: GroupName, letter: Letter },
 }
 
 /// The state of a pool, to be written.
@@ -55,6 +64,7 @@ pub struct Snapshot<'a> {
     leases: &'a LeaseBook,
     last_key: Option<KeyIdx>,
     recoveries: &'a BTreeSet<(Instant, GroupIdx)>,
+    sharing: bool,
 }
 
 /// The state of a pool, as it was read.
@@ -67,6 +77,7 @@ pub struct Saved {
     leases: LeaseBook,
     last_key: Option<KeyIdx>,
     recoveries: BTreeSet<(Instant, GroupIdx)>,
+    sharing: bool,
 }
 
 impl Fact {
@@ -126,6 +137,7 @@ impl Pool {
         pool.leases = saved.leases;
         pool.last_key = saved.last_key;
         pool.recoveries = saved.recoveries;
+        pool.sharing.on = saved.sharing;
         Some(pool)
     }
 
@@ -139,6 +151,7 @@ impl Pool {
             leases: &self.leases,
             last_key: self.last_key,
             recoveries: &self.recoveries,
+            sharing: self.sharing.on,
         }
     }
 
@@ -187,6 +200,20 @@ impl Pool {
                 }
                 sound
             }
+            What::Sharing { shared } => {
+                self.share_limits(shared, now);
+                true
+            }
+            What::Taken { taken } => {
+                // How long it is held is not known any more.
+                self.take_over(vec![taken], Instant::ZERO, now);
+                true
+            }
+            What::HandedOver { name } => {
+                self.handed_over(&[name], now);
+                true
+            }
+            What::LetterRead { name, letter } => self.read_letter(&name, &letter, now),
         };
         self.transitions.clear();
         done

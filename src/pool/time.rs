@@ -69,6 +69,12 @@ impl WallTime {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// `millis` milliseconds later, or earlier if that is negative.
+    #[must_use]
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add_signed(millis))
+    }
+
     /// `self` plus `span`, rounded up to a whole millisecond.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {

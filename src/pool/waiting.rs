@@ -27,6 +27,7 @@ impl Pool {
     ) -> Result<WaiterId, Refusal> {
         match self.forecast(ask, Leases::MayEnd, now) {
             Some((start, _)) if start <= deadline => {
+                self.sharing.asking = self.sharing.on;
                 Ok(self.line.join(Waiter { ask: ask.clone(), since: now.at, deadline }))
             }
             _ => Err(self.refusal(ask, now)),
@@ -74,6 +75,7 @@ impl Pool {
                 self.refuse_waiter(id, now);
             }
         }
+        self.sharing.asking = self.sharing.on && !self.line.is_empty();
     }
 
     /// Grants the first head of the line that can be served.

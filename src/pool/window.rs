@@ -9,8 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::request::MOST_TOKENS;
+use super::sharing::Handover;
 use super::snapshot::FAR;
 use super::time::Instant;
+
+/// Most charges that are taken from another daemon: more than any limit of this world.
+const MOST_CHARGES: usize = 10_000_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Window {
@@ -112,6 +117,23 @@ impl Window {
             self.sum -= charge.amount - amount;
             charge.amount = amount;
         }
+    }
+
+    /// The charges with how long before `handover` each was.
+    pub(super) fn pack(&self, handover: Handover) -> Vec<(u64, u64)> {
+        self.charges.iter().map(|charge| (handover.ago(charge.at), charge.amount)).collect()
+    }
+
+    /// Has these charges instead of its own.
+    pub(super) fn unpack(&mut self, charges: &[(u64, u64)], handover: Handover) {
+        let mut other = Self::new(self.limit, self.span);
+        for &(ago, amount) in charges.iter().take(MOST_CHARGES) {
+            // What is no amount of this world is no reason to lose count.
+            other.charge(amount.min(MOST_TOKENS), handover.before(ago));
+        }
+        self.gone += self.charges.len() as u64 + 1;
+        self.charges = other.charges;
+        self.sum = other.sum;
     }
 
     /// Adds the charges of `other`, whose uses turn out to count here.

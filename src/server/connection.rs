@@ -250,15 +250,11 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     let stream = TokioIo::new(guard);
     let connection = http(service).serve_connection(stream, answer);
     tokio::pin!(connection);
-    // A connection that comes while the daemon stops has its last request before it.
     let told_to_end = async {
-        if service.is_draining() {
-            std::future::pending::<()>().await;
-        } else {
-            service.stopping.cancelled().await;
-            // It ends at once if something was asked.
-            tokio::time::timeout(FIRST_REQUEST, asked.notified()).await.ok();
-        }
+        service.stopping.cancelled().await;
+        // It ends at once if something was asked. One that comes while the daemon stops has its
+        // last request before it.
+        tokio::time::timeout(FIRST_REQUEST, asked.notified()).await.ok();
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -6,7 +6,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use super::answer::{Body, full};
 use super::problem::Problem;
 use super::service::Service;
-use crate::telemetry::metrics::{Reading, Surroundings};
+use crate::telemetry::metrics::{Reading, SharedQuota, Surroundings};
 
 /// The text format, as Prometheus asks for it.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,10 +22,18 @@ pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem>
     let around = Surroundings {
         serving: !service.is_draining(),
         state_write_errors: service.keeper.as_ref().map_or(0, |keeper| keeper.status().failures),
+        shared: service.sharer.as_ref().map(|sharer| {
+            let standing = sharer.standing();
+            SharedQuota {
+                up: standing.away.is_none(),
+                owned_groups: standing.held,
+                calls: standing.calls,
+            }
+        }),
     };
     let metrics = service.metrics.clone();
     let written = service.tasks.spawn_blocking(move || {
-        let text = metrics.text(&reading, around);
+        let text = metrics.text(&reading, &around);
         drop(turn);
         text
     });

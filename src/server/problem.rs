@@ -305,6 +305,7 @@ pub(super) fn waiting_for(waits_for: WaitsFor) -> &'static str {
         WaitsFor::Limit(limit) => limit.name(),
         WaitsFor::Cooldown => "cooldown",
         WaitsFor::Trial => "trial",
+        WaitsFor::OtherDaemon => "other_daemon",
         WaitsFor::Provider => "provider",
         WaitsFor::Model => "model_refused",
     }

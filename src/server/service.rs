@@ -17,6 +17,7 @@ use crate::health::{Probes, Probing};
 use crate::pool::{Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::{Keyring, RemoteSecrets};
+use crate::shared_quota::Sharer;
 use crate::state::StateKeeper;
 use crate::telemetry::{Journal, Metrics};
 use crate::watch::Mode;
@@ -32,6 +33,8 @@ pub struct Service {
     pub keyring: Arc<Keyring>,
     /// Those of other machines, as far as they are known.
     pub remote_secrets: Arc<RemoteSecrets>,
+    /// What shares the quota with other daemons, if anything does.
+    pub sharer: Option<Arc<Sharer>>,
     /// What has happened.
     pub journal: Arc<Journal>,
     /// What is counted and measured.
@@ -58,6 +61,8 @@ pub struct Service {
     pub started: Now,
     /// Cancelled as soon as the daemon is to stop: what has begun may end.
     pub stopping: CancellationToken,
+    /// Cancelled when no request needs the quota of other daemons any more.
+    pub sharing_ends: CancellationToken,
     /// The tasks of connections and live streams.
     pub tasks: TaskTracker,
     /// Cancelled when waiting requests must end.

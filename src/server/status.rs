@@ -26,7 +26,7 @@ struct Status {
     providers: BTreeMap<String, Provider>,
     configuration: Loaded,
     secret_stores: BTreeMap<&'static str, SecretStore>,
-    shared_quota: Part,
+    shared_quota: SharedQuota,
     state_file: State,
     metrics: Metrics,
     version: &'static str,
@@ -77,10 +77,20 @@ struct SecretStore {
     error: Option<String>,
 }
 
-/// A part of the daemon that is off.
-#[derive(Serialize)]
-struct Part {
+/// How quota is shared with other daemons, if it is.
+#[derive(Default, Serialize)]
+struct SharedQuota {
     on: bool,
+    up: bool,
+    error: Option<String>,
+    away_since: Option<String>,
+    on_failure: Option<&'static str>,
+    mode: Option<&'static str>,
+    learning: bool,
+    daemon: Option<String>,
+    daemons: usize,
+    groups: usize,
+    owned_groups: usize,
 }
 
 /// Where the state is kept, if it is, and whether it can be written.
@@ -127,7 +137,7 @@ pub(super) fn answer(service: &Service) -> Response<Body> {
         providers: glance.providers,
         configuration: loaded(&configured, *service.watched.borrow()),
         secret_stores: secret_stores(service),
-        shared_quota: Part { on: false },
+        shared_quota: shared_quota(service),
         state_file: state(service),
         metrics: metrics(&service.metrics_address),
         version: env!("CARGO_PKG_VERSION"),
@@ -146,6 +156,24 @@ fn secret_stores(service: &Service) -> BTreeMap<&'static str, SecretStore> {
         (store.name(), SecretStore { secrets, serving, stale, away_since, error })
     });
     stores.collect()
+}
+
+fn shared_quota(service: &Service) -> SharedQuota {
+    let Some(sharer) = &service.sharer else { return SharedQuota::default() };
+    let standing = sharer.standing();
+    SharedQuota {
+        on: true,
+        up: standing.away.is_none(),
+        error: standing.away.map(|(trouble, _)| trouble.to_string()),
+        away_since: standing.away.map(|(_, since)| rfc3339(since)),
+        on_failure: Some(sharer.on_failure().name()),
+        mode: Some(standing.mode.name()),
+        learning: standing.learning,
+        daemon: Some(standing.id),
+        daemons: standing.daemons.len(),
+        groups: standing.groups,
+        owned_groups: standing.held,
+    }
 }
 
 fn state(service: &Service) -> State {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -120,7 +122,7 @@ fn a_full_file_is_read() {
     assert_eq!((flash.priority, flash.active, flash.weight.get()), (Some(3), false, 15));
     assert_eq!(flash.tags["region"], "us-east");
     assert_eq!(flash.reset_zone.name(), "America/Los_Angeles");
-    assert_eq!(open.models, ["a".into(), "b".into()]);
+    assert_eq!(open.models, ["a", "b"].map(Arc::<str>::from));
     assert_eq!((open.priority, open.active, open.weight.get()), (None, true, 7));
     assert_eq!(open.limits, crate::pool::Limits::default());
 }

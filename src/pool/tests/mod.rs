@@ -8,6 +8,7 @@ mod model;
 mod probes;
 mod reload;
 mod selection;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -190,9 +191,14 @@ impl Game {
     }
 
     fn with(settings: PoolSettings) -> Self {
+        Self::in_life(7, settings)
+    }
+
+    /// A game whose leases are those of life `epoch` of a pool.
+    fn in_life(epoch: u32, settings: PoolSettings) -> Self {
         let noon = WallTime::from_millis(20_000 * DAY_MILLIS + DAY_MILLIS / 2);
         let now = Now { at: Instant::from_nanos(1_000_000_000_000), wall: noon };
-        let pool = Pool::new(Arc::new(PlainCalendar), 7, 7);
+        let pool = Pool::new(Arc::new(PlainCalendar), epoch, 7);
         let mut game = Self { pool, now, settings: PoolSettings::default() };
         game.reload(settings);
         game.pool.take_transitions();

@@ -1,6 +1,8 @@
 //! From a reading of the pool to the families that are made of it: gauges, and the counters that
 //! the pool keeps itself. They need no mirror, and a key that has gone has no series.
 
+use std::collections::BTreeMap;
+
 use super::ages::SecretAges;
 use super::capacity::Capacities;
 use super::catalogue as of;
@@ -9,12 +11,25 @@ use super::text::Text;
 use crate::pool::{KeyState, LimitKind, LimitView, Outcome, WallTime};
 
 /// What is not of the pool but is read for a scrape all the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Surroundings {
     /// Whether the daemon serves and is not about to stop.
     pub serving: bool,
     /// How often the state could not be written.
     pub state_write_errors: u64,
+    /// How limits are shared with other daemons, if they are.
+    pub shared: Option<SharedQuota>,
+}
+
+/// How limits are shared with other daemons.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SharedQuota {
+    /// Whether they are at the moment.
+    pub up: bool,
+    /// How many quota groups this daemon holds.
+    pub owned_groups: usize,
+    /// Questions to Redis, by what came of them.
+    pub calls: BTreeMap<&'static str, u64>,
 }
 
 /// The outcomes after which another key is tried.
@@ -26,9 +41,18 @@ const ROTATING: [Outcome; 5] = [
     Outcome::Timeout,
 ];
 
+fn write_shared(shared: &SharedQuota, text: &mut Text) {
+    text.family(&of::SHARED_UP).add(&[], u8::from(shared.up));
+    text.family(&of::SHARED_OWNED_GROUPS).add(&[], shared.owned_groups as u64);
+    let mut calls = text.family(&of::SHARED_CALLS);
+    for result in ["ok", "timeout", "error"] {
+        calls.add(&[result], shared.calls.get(result).copied().unwrap_or(0));
+    }
+}
+
 impl Reading {
     /// Writes every family that is made of this.
-    pub(super) fn write(&self, around: Surroundings, ages: &SecretAges, text: &mut Text) {
+    pub(super) fn write(&self, around: &Surroundings, ages: &SecretAges, text: &mut Text) {
         self.write_daemon(around, text);
         self.write_providers(text);
         self.write_capacities(text);
@@ -39,11 +63,14 @@ impl Reading {
         self.write_secrets(ages, text);
     }
 
-    fn write_daemon(&self, around: Surroundings, text: &mut Text) {
+    fn write_daemon(&self, around: &Surroundings, text: &mut Text) {
         text.family(&of::WAITERS).add(&[], self.waiting);
         text.family(&of::READY).add(&[], u8::from(self.usable && around.serving));
         text.family(&of::STATE_WRITE_ERRORS).add(&[], around.state_write_errors);
         text.family(&of::QUOTA_WARNING_THRESHOLD).add(&[], self.warning_threshold);
+        if let Some(shared) = &around.shared {
+            write_shared(shared, text);
+        }
     }
 
     fn write_providers(&self, text: &mut Text) {

@@ -26,8 +26,8 @@ use prometheus::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use ages::{LastRead, SecretAges};
-pub use catalogue::{CATALOGUE, EXPORTED_LATER, Family, Kind, PROCESS};
-pub use exposition::Surroundings;
+pub use catalogue::{CATALOGUE, Family, Kind, PROCESS};
+pub use exposition::{SharedQuota, Surroundings};
 pub use labels::{Cut, Denial, Refresh, SelectResult};
 pub use reading::Reading;
 
@@ -184,7 +184,7 @@ impl Metrics {
     }
 
     /// Everything, in Prometheus's text format.
-    pub fn text(&self, reading: &Reading, around: Surroundings) -> String {
+    pub fn text(&self, reading: &Reading, around: &Surroundings) -> String {
         let mut text = Text::with_capacity(USUAL_BYTES);
         reading.write(around, &self.secrets, &mut text);
         let mut text = text.into_string();

@@ -1,0 +1,264 @@
+//! Limits that several daemons share: each quota group is held by one daemon at a time, which
+//! alone grants from it.
+//!
+//! Invariants: a group that is not held grants nothing; what is handed over carries every use that
+//! still counts, so that whoever takes it next goes on as if it had been the only one all along.
+//! The pool does not know how daemons agree on who holds what: it is told.
+
+mod holding;
+mod letter;
+mod parcel;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use holding::Holding;
+pub use letter::{Letter, News};
+pub(super) use parcel::Handover;
+pub use parcel::{DayParcel, Parcel};
+
+use super::core::Pool;
+use super::group::{GroupIdx, Leases};
+use super::lease::LeaseId;
+use super::settings::KeyId;
+use super::snapshot::What;
+use super::time::{Instant, Now};
+
+/// The name of a quota group among daemons.
+pub type GroupName = Arc<str>;
+
+/// What there is between this daemon and others.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    /// Whether others use the same limits.
+    pub(super) on: bool,
+    /// Whether a request waits that a group of another daemon could serve.
+    pub(super) asking: bool,
+    /// How long a request that names no wait waits for a group of another daemon.
+    pub(super) patience: Option<Duration>,
+    /// What came of leases whose groups other daemons hold by now.
+    letters: Vec<(GroupName, Letter)>,
+    /// What was learnt about keys that others should know.
+    pub(super) news: Vec<(KeyId, News)>,
+}
+
+/// What a daemon takes over when it becomes the holder of a group.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// The group.
+    pub name: GroupName,
+    /// How often the group has changed hands: tells one holder from the next.
+    pub epoch: u64,
+    /// What the last holder handed over; none if there was no holder before.
+    pub parcel: Option<Parcel>,
+    /// When that was handed over, on the clock of this pool.
+    pub handed_over: Instant,
+    /// Until when a holder that has gone without a word may have used it.
+    pub doubted_until: Option<Instant>,
+}
+
+/// A group that this daemon holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldGroup {
+    /// Its name.
+    pub name: GroupName,
+    /// How often it has changed hands.
+    pub epoch: u64,
+    /// Requests a minute, if they are limited.
+    pub per_minute: Option<u64>,
+    /// How many of them were used in the last minute.
+    pub used: u64,
+    /// When it can pay one more request.
+    pub free_at: Instant,
+    /// When it was last used.
+    pub last_use: Option<Instant>,
+    /// Whether any configured key is in it.
+    pub has_keys: bool,
+    /// Requests of the provider's day, where these are limited: its number and how many.
+    pub day: Option<(i32, u64)>,
+}
+
+impl Pool {
+    /// Shares limits with other daemons from here on, or no more. What nobody has said who holds
+    /// is held by nobody.
+    pub fn share_limits(&mut self, shared: bool, now: Now) {
+        self.advance(now);
+        self.note(What::Sharing { shared }, now);
+        self.sharing.on = shared;
+        for group in &mut self.stock.groups {
+            group.share(shared);
+        }
+        self.views.clear();
+        self.serve_line(now);
+    }
+
+    /// Whether there is something to be done for requests that wait, or to be told to others.
+    pub(super) fn has_errands(&self) -> bool {
+        let Sharing { asking, letters, news, .. } = &self.sharing;
+        *asking || !letters.is_empty() || !news.is_empty()
+    }
+
+    /// Grants from every group within its full limits, whoever else does.
+    pub fn hold_all(&mut self, now: Now) {
+        self.advance(now);
+        for place in 0..self.stock.groups.len() {
+            let group = GroupIdx::at(place);
+            let epoch = self.stock[group].holding.epoch().unwrap_or(0);
+            self.stock[group].holding.take(epoch, Instant::NEVER);
+            self.ease(group);
+        }
+        self.serve_line(now);
+    }
+
+    /// How long a request that names no wait waits for a group of another daemon.
+    pub fn set_patience(&mut self, patience: Option<Duration>) {
+        self.sharing.patience = patience;
+    }
+
+    /// The groups that waiting requests want and this daemon does not hold, the most wanted first,
+    /// at most `most`; and how many requests wait.
+    pub fn wanted(&mut self, most: usize, now: Now) -> (Vec<GroupName>, usize) {
+        self.advance(now);
+        self.sharing.asking = false;
+        let mut wanted: Vec<GroupIdx> = Vec::new();
+        for (_, ask) in self.line.heads() {
+            self.prepare_view(&ask.request.filter);
+            let view = &self.views[&ask.request.filter];
+            for seat in &view.seats {
+                let key = &self.stock[seat.key];
+                let away = self.stock[key.group].holding.is_away(now.at);
+                if wanted.len() < most
+                    && away
+                    && key.is_usable()
+                    && !ask.excludes(&key.settings.id)
+                    && !wanted.contains(&key.group)
+                {
+                    wanted.push(key.group);
+                }
+            }
+        }
+        (wanted.into_iter().map(|group| self.stock[group].id.name()).collect(), self.line.len())
+    }
+
+    /// Every group that this daemon holds.
+    pub fn held(&mut self, now: Now) -> Vec<HeldGroup> {
+        self.advance(now);
+        let held = |group: GroupIdx, pool: &mut Self| {
+            let epoch = pool.stock[group].holding.epoch()?;
+            let group = pool.stock.refresh(group, now);
+            let day = group.quota.day();
+            Some(HeldGroup {
+                name: group.id.name(),
+                epoch,
+                per_minute: group.limits().rpm.map(Into::into),
+                used: group.quota.requests().map_or(0, |window| window.used(now.at)),
+                free_at: group.free_at(0, Leases::Expire, now).0,
+                last_use: group.quota.last_use(),
+                has_keys: !group.members.is_empty(),
+                day: day.limit().map(|_| (day.number(), day.used())),
+            })
+        };
+        (0..self.stock.groups.len()).filter_map(|n| held(GroupIdx::at(n), self)).collect()
+    }
+
+    /// How many groups there are with keys.
+    pub fn groups(&self) -> usize {
+        self.stock.groups.iter().filter(|group| !group.members.is_empty()).count()
+    }
+
+    /// Every held group may be used until `until`.
+    pub fn hold_until(&mut self, until: Instant, now: Now) {
+        self.advance(now);
+        for place in 0..self.stock.groups.len() {
+            let group = GroupIdx::at(place);
+            if self.stock[group].holding.prolong(until, now.at) {
+                self.ease(group);
+            }
+        }
+        self.serve_line(now);
+    }
+
+    /// None of `names` is to be had before `at`.
+    pub fn expect(&mut self, names: &[GroupName], at: Instant, now: Now) {
+        self.advance(now);
+        let index = self.group_index();
+        for group in names.iter().filter_map(|name| index.get(name)) {
+            self.stock[*group].holding.expect(at);
+        }
+        self.serve_line(now);
+    }
+
+    /// Any of `names` may be to be had now.
+    pub fn may_be_free(&mut self, names: &[GroupName], now: Now) {
+        self.expect(names, Instant::ZERO, now);
+        let index = self.group_index();
+        for group in names.iter().filter_map(|name| index.get(name).copied()) {
+            self.ease(group);
+        }
+        self.serve_line(now);
+    }
+
+    /// Becomes the holder of groups.
+    pub fn take_over(&mut self, taken: Vec<Taken>, until: Instant, now: Now) {
+        self.advance(now);
+        let index = self.group_index();
+        for taken in taken {
+            let Some(&group) = index.get(&taken.name) else { continue };
+            self.note(What::Taken { taken: taken.clone() }, now);
+            let calendar = self.stock.calendar.clone();
+            let leases = &self.leases;
+            let own = |name: &str| LeaseId::parse(name).is_some_and(|id| leases.find(id).is_ok());
+            self.stock[group].take_over(&taken, own, leases.next(), until, now, &*calendar);
+            self.remember_recovery(group, now);
+            self.ease(group);
+        }
+        self.serve_line(now);
+    }
+
+    /// Stops granting from the groups `names`; what whoever holds them next must know.
+    pub fn hand_over(&mut self, names: &[GroupName], now: Now) -> Vec<(HeldGroup, Parcel)> {
+        self.advance(now);
+        let held: HashMap<GroupName, HeldGroup> =
+            self.held(now).into_iter().map(|held| (held.name.clone(), held)).collect();
+        let index = self.group_index();
+        let mut parcels = Vec::new();
+        for name in names {
+            if let (Some(&group), Some(held)) = (index.get(name), held.get(name)) {
+                let leases = &self.leases;
+                let group = &mut self.stock[group];
+                group.holding.leave();
+                parcels.push((held.clone(), group.parcel(|seq| leases.id(seq), now)));
+            }
+        }
+        parcels
+    }
+
+    /// The groups `names` are not held any more.
+    pub fn handed_over(&mut self, names: &[GroupName], now: Now) {
+        self.advance(now);
+        let index = self.group_index();
+        for name in names {
+            if let Some(&group) = index.get(name) {
+                self.note(What::HandedOver { name: name.clone() }, now);
+                self.stock[group].holding.lose();
+            }
+        }
+        self.serve_line(now);
+    }
+
+    /// Groups by their names among daemons.
+    fn group_index(&self) -> HashMap<GroupName, GroupIdx> {
+        let groups = self.stock.groups.iter().enumerate();
+        groups.map(|(place, group)| (group.id.name(), GroupIdx::at(place))).collect()
+    }
+
+    fn remember_recovery(&mut self, group: GroupIdx, now: Now) {
+        self.recoveries.retain(|&(_, recovering)| recovering != group);
+        if let Some(until) = self.stock[group].cooldown.until(now.at) {
+            self.recoveries.insert((until, group));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+-- The fleet as the ledger has it: for people.
+local reply = { learning = learning(), groups = {} }
+local all = redis.call('HGETALL', groups)
+for n = 1, #all, 2 do
+  local group = group_of(all[n])
+  if group then
+    local holder = is_alive(group.holder) and group.holder or nil
+    table.insert(reply.groups, {
+      name = all[n],
+      holder = holder,
+      epoch = group.epoch,
+      free_in = math.max(group.free - now, 0),
+    })
+  end
+end
+tell_daemons(reply)
+return cjson.encode(reply)

@@ -1,0 +1,25 @@
+-- A daemon hands groups over; whoever waits for them is told.
+if not is_joined() then
+  return '{"join":true}'
+end
+local released = {}
+for _, one in ipairs(q.groups or {}) do
+  local group = group_of(one.name)
+  if group and group.holder == q.id and group.epoch == one.epoch then
+    keep_group(one.name, { holder = '', epoch = one.epoch, changed = now, free = now + one.free_in,
+      doubt = 0 })
+    put(parcels, one.name, one.parcel)
+    table.insert(released, one.name)
+  end
+end
+local alive = others_alive()
+for _, id in ipairs(q.waiting or {}) do
+  if alive[id] and #released > 0 then
+    post(alive[id], { free = released })
+  end
+end
+if q.leaves then
+  redis.call('HDEL', daemons, q.id)
+end
+touch()
+return '{}'

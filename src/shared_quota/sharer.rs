@@ -1,0 +1,227 @@
+//! The part of the daemon that shares quota with others.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::identity::Identity;
+use super::ledger::{Inbox, Ledger, Scripts};
+use super::link::Trouble;
+use super::session::Session;
+use super::standing::{Board, Standing};
+use super::wire::{Daemon, LedgerGroup, Request};
+use crate::clock::Clock;
+use crate::pool::{Instant, Now, Pool, SharedPool};
+use crate::secrets::Secret;
+use crate::telemetry::{Journal, Metrics};
+
+/// What holds while Redis is away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnFailure {
+    /// Each daemon goes on with the groups it held.
+    #[default]
+    Owned,
+    /// Each goes on with its part of every group. In this version the same as [`Self::Closed`].
+    Share,
+    /// Each goes on with full limits.
+    Open,
+    /// All refuse, once their leases have ended.
+    Closed,
+}
+
+/// What sharing needs to know.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// Where Redis is, with a password in it perhaps.
+    pub redis_url: Secret,
+    /// The name of the pool in Redis.
+    pub pool: String,
+    /// What holds while Redis is away.
+    pub on_failure: OnFailure,
+    /// The longest that a select waits.
+    pub timeout: Duration,
+    /// How long what no select waits for may take.
+    pub redis_timeout: Duration,
+}
+
+/// Shares the quota of a pool with other daemons.
+#[derive(Debug)]
+pub struct Sharer {
+    sharing: Sharing,
+    pub(super) pool: Arc<SharedPool>,
+    journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    pub(super) board: Board,
+    identity: Identity,
+}
+
+/// The fleet as the ledger has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fleet {
+    /// The daemons that are alive.
+    pub daemons: Vec<Daemon>,
+    /// Every group that was ever held.
+    pub groups: Vec<LedgerGroup>,
+}
+
+impl OnFailure {
+    /// All ways.
+    pub const ALL: [Self; 4] = [Self::Owned, Self::Share, Self::Open, Self::Closed];
+
+    /// The name in keypool.toml.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Owned => "owned",
+            Self::Share => "share",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl Sharer {
+    /// A sharer for the daemon called `identity`.
+    pub fn new(
+        sharing: Sharing,
+        identity: Identity,
+        pool: Arc<SharedPool>,
+        journal: Arc<Journal>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let board = Board::default();
+        board.write(|standing| {
+            standing.id.clone_from(&identity.id);
+            standing.away = Some((Trouble::NotYet, clock.now().wall));
+        });
+        Arc::new(Self { sharing, pool, journal, metrics, clock, board, identity })
+    }
+
+    /// How it goes.
+    pub fn standing(&self) -> Standing {
+        let mut standing = self.board.read();
+        (standing.held, standing.groups) =
+            self.call(|pool, now| (pool.held(now).len(), pool.groups()));
+        standing
+    }
+
+    /// What holds while Redis is away.
+    pub fn on_failure(&self) -> OnFailure {
+        self.sharing.on_failure
+    }
+
+    /// The fleet as the ledger has it.
+    pub async fn fleet(&self) -> Result<Fleet, Trouble> {
+        let mut ledger = Ledger::connect(&self.sharing).await?;
+        let request = Request { id: &self.identity.id, ..Request::default() };
+        let reply =
+            ledger.call(&Scripts::new().fleet, &request, self.sharing.redis_timeout).await?;
+        Ok(Fleet { daemons: reply.daemons, groups: reply.groups })
+    }
+
+    /// Shares until `stopping` is cancelled, and hands over then what it holds.
+    pub async fn run(self: Arc<Self>, stopping: CancellationToken) -> io::Result<()> {
+        let mut identity = self.identity.clone();
+        let mut generation = String::new();
+        let mut failures = 0_u32;
+        loop {
+            let ended = tokio::select! {
+                ended = self.share(&mut identity, &mut generation, &mut failures, &stopping) => ended,
+                () = stopping.cancelled(), if failures > 0 => return Ok(()),
+            };
+            let Err(trouble) = ended else { return Ok(()) };
+            failures += 1;
+            // A connection that breaks once is made anew before anything is concluded.
+            if failures > 1 {
+                self.is_away(trouble);
+                tokio::select! {
+                    () = tokio::time::sleep(pause(failures)) => {}
+                    () = stopping.cancelled() => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Shares as long as the connection lasts.
+    async fn share(
+        &self,
+        identity: &mut Identity,
+        generation: &mut String,
+        failures: &mut u32,
+        stopping: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let ledger = Ledger::connect(&self.sharing).await?;
+        let inbox = Inbox::connect(&self.sharing, &identity.id).await?;
+        let mut session = Session::new(self, ledger, identity, generation);
+        session.join().await?;
+        *failures = 0;
+        self.is_back();
+        session.run(inbox, stopping).await
+    }
+
+    fn is_away(&self, trouble: Trouble) {
+        let now = self.clock.now();
+        let mut news = false;
+        self.board.write(|standing| {
+            let (was, since) = standing.away.map_or((None, now.wall), |(was, at)| (Some(was), at));
+            news = was != Some(trouble);
+            standing.away = Some((trouble, since));
+        });
+        if news {
+            tracing::error!(
+                "Redis is away: {trouble}. {}",
+                match self.sharing.on_failure {
+                    OnFailure::Owned => "This daemon goes on with the quota groups that it holds",
+                    OnFailure::Open => "This daemon goes on with the full limits of every key",
+                    OnFailure::Share | OnFailure::Closed => {
+                        "This daemon refuses as soon as its leases have ended"
+                    }
+                }
+            );
+        }
+        self.call(|pool, now| {
+            pool.set_patience(None);
+            match self.sharing.on_failure {
+                OnFailure::Owned => pool.hold_until(Instant::NEVER, now),
+                OnFailure::Open => pool.hold_all(now),
+                OnFailure::Share | OnFailure::Closed => {}
+            }
+        });
+    }
+
+    fn is_back(&self) {
+        let mut was = None;
+        self.board.write(|standing| was = standing.away.take());
+        match was {
+            None => {}
+            Some((Trouble::NotYet, _)) => tracing::info!("quota groups are shared through Redis"),
+            Some(_) => tracing::info!("Redis is back: quota groups are shared again"),
+        }
+        self.call(|pool, _| pool.set_patience(Some(self.sharing.timeout)));
+    }
+
+    pub(super) fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    pub(super) fn count(&self, result: &'static str) {
+        self.board.write(|standing| *standing.calls.entry(result).or_default() += 1);
+    }
+
+    pub(super) fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
+        let (result, transitions) = self.pool.call(self.clock.now(), call);
+        self.metrics.changed(&transitions);
+        self.journal.record(transitions);
+        result
+    }
+}
+
+/// How long to wait before the next attempt: about a second, so that not all daemons of a fleet
+/// come back at the same moment.
+fn pause(failures: u32) -> Duration {
+    let jitter = u64::from(std::process::id().wrapping_mul(failures).wrapping_mul(2_654_435_761));
+    Duration::from_millis(500 + jitter % 700)
+}

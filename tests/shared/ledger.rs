@@ -1,0 +1,89 @@
+//! What daemons do with the ledger, one thing at a time.
+
+use std::time::Duration;
+
+use keypool::pool::{KeyId, Outcome, Report, SelectRequest, Selection};
+use keypool::shared_quota::OnFailure;
+
+use crate::support::daemon::key;
+use crate::support::trial::{STEP, Trial};
+
+async fn until(trial: &mut Trial, what: &str, holds: impl Fn(&Trial) -> bool) {
+    for _ in 0..1000 {
+        if holds(trial) {
+            return;
+        }
+        trial.settle().await;
+    }
+    panic!("{what} never came about");
+}
+
+fn state(trial: &Trial, n: usize, key: &str) -> &'static str {
+    let daemon = trial.daemons[n].as_ref().unwrap();
+    daemon.pool.call(daemon.clock.now(), |pool, now| pool.key(key, now).unwrap().state.name()).0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_daemon_has_used_another_cannot_use_again() {
+    let mut trial = Trial::of(2, &[key("a", 10)], OnFailure::Closed);
+    trial.join().await;
+    for n in [0, 1, 0, 1] {
+        for _ in 0..5 {
+            trial.ask(n, Duration::from_secs(2));
+        }
+        trial.settle().await;
+        trial.pass(STEP).await;
+        trial.pass(STEP).await;
+    }
+    trial.pass(Duration::from_secs(3)).await;
+    assert_eq!((trial.seen().admitted, trial.seen().over_a_limit), (10, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_key_is_dead_at_every_daemon_and_for_those_that_come_later() {
+    let mut trial = Trial::of(2, &[key("a", 10), key("b", 10)], OnFailure::Closed);
+    trial.join().await;
+    let asking = trial.daemons[0].as_ref().unwrap();
+    let (pool, now) = (asking.pool.clone(), asking.clock.now());
+    let wait = Some(Duration::from_secs(5));
+    let (asked, _) = pool.call(now, |pool, now| pool.select(SelectRequest::default(), wait, now));
+    let lease = match asked.unwrap() {
+        Selection::Granted(lease) => lease,
+        Selection::Waiting(waiter) => pool.wait_for(waiter).await.unwrap(),
+    };
+    let dead: KeyId = lease.key_id.clone();
+    pool.call(now, |pool, now| {
+        pool.report(lease.id, &Report::of(Outcome::AuthFailed), now).unwrap();
+    });
+    until(&mut trial, "the news", |trial| state(trial, 1, dead.as_str()) == "dead").await;
+    trial.kill(1).await;
+    trial.start(1);
+    until(&mut trial, "the mark", |trial| state(trial, 1, dead.as_str()) == "dead").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_stops_leaves_everything_to_the_others() {
+    let mut trial = Trial::of(2, &[key("a", 10)], OnFailure::Closed);
+    trial.join().await;
+    trial.ask(0, Duration::from_secs(2));
+    until(&mut trial, "a grant", |trial| trial.seen().admitted == 1).await;
+    trial.daemons[0].take().unwrap().stop().await;
+    trial.ask(1, Duration::from_secs(2));
+    until(&mut trial, "a grant", |trial| trial.seen().admitted == 2).await;
+    assert_eq!(trial.redis.ask(&["HLEN", "keypool:{trial}:1:daemons"]), "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_name_in_redis_ends_by_itself_and_none_holds_a_secret() {
+    let mut trial = Trial::of(2, &[key("a", 10)], OnFailure::Closed);
+    trial.join().await;
+    trial.ask(0, Duration::from_secs(2));
+    until(&mut trial, "a grant", |trial| trial.seen().admitted == 1).await;
+    let names = trial.redis.ask(&["KEYS", "*"]);
+    assert!(names.lines().count() >= 3, "{names}");
+    for name in names.lines() {
+        assert!(name.starts_with("keypool:{trial}:1:"), "{name}");
+        let life: i64 = trial.redis.ask(&["PTTL", name]).parse().unwrap();
+        assert!(life > 0, "{name} stays for ever");
+    }
+}

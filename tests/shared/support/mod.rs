@@ -1,0 +1,6 @@
+//! What the tests have in common.
+
+pub(crate) mod daemon;
+pub(crate) mod provider;
+pub(crate) mod redis;
+pub(crate) mod trial;

@@ -1,0 +1,44 @@
+//! The provider, which counts what it sees.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use keypool::pool::{KeyId, Now};
+
+use crate::enforcer::{Enforcement, Enforcer};
+
+/// A provider that keeps a sliding window for each key, which is the strictest there is.
+pub(crate) struct Provider {
+    counters: Mutex<BTreeMap<KeyId, Enforcer>>,
+    seen: Mutex<Seen>,
+}
+
+/// What it has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) admitted: u64,
+    pub(crate) over_a_limit: u64,
+}
+
+impl Provider {
+    pub(crate) fn of(limits: impl IntoIterator<Item = (KeyId, u64)>) -> Self {
+        let counter =
+            |rpm| Enforcer::new(Enforcement::SlidingWindow, rpm, std::time::Duration::ZERO);
+        let counters = limits.into_iter().map(|(key, rpm)| (key, counter(rpm))).collect();
+        Self { counters: Mutex::new(counters), seen: Mutex::default() }
+    }
+
+    /// A request with `key` arrives.
+    pub(crate) fn sees(&self, key: &KeyId, now: Now) {
+        let admitted = self.counters.lock().unwrap().get_mut(key).unwrap().admit(now);
+        let mut seen = self.seen.lock().unwrap();
+        match admitted {
+            Ok(()) => seen.admitted += 1,
+            Err(_) => seen.over_a_limit += 1,
+        }
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap()
+    }
+}

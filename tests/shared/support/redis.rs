@@ -1,0 +1,123 @@
+//! A real Redis, or Valkey, in a directory of its own.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// A server that listens on a Unix socket alone.
+pub(crate) struct Redis {
+    dir: TempDir,
+    child: Child,
+    program: &'static str,
+    arguments: Vec<String>,
+    clock: Option<HandClock>,
+}
+
+/// The wall clock of a server, which moves by hand.
+pub(crate) struct HandClock {
+    file: File,
+    library: PathBuf,
+}
+
+impl HandClock {
+    fn new(dir: &Path) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shared/support/clock.c");
+        let library = dir.join("clock.so");
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
+        assert!(compile.status().expect("cc is installed").success());
+        let file = File::create(dir.join("time")).unwrap();
+        let clock = Self { file, library };
+        clock.set(Duration::from_hours(490_908));
+        clock
+    }
+
+    /// Shows the time so long after the Unix epoch.
+    pub(crate) fn set(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap();
+        self.file.write_all_at(&micros.to_ne_bytes(), 0).unwrap();
+    }
+}
+
+impl Redis {
+    /// A server whose clock moves by hand.
+    pub(crate) fn with_hand_clock() -> Self {
+        Self::of("redis-server", &[], true)
+    }
+
+    /// The server that `program` is, with more arguments.
+    pub(crate) fn of(program: &'static str, arguments: &[&str], by_hand: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = by_hand.then(|| HandClock::new(dir.path()));
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let child = spawn(program, &arguments, dir.path(), clock.as_ref());
+        let redis = Self { dir, child, program, arguments, clock };
+        redis.until_it_answers();
+        redis
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    pub(crate) fn clock(&self) -> &HandClock {
+        self.clock.as_ref().expect("its clock moves by hand")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("redis.sock")
+    }
+
+    /// What a command answers, as text.
+    pub(crate) fn ask(&self, command: &[&str]) -> String {
+        let asked = Command::new("redis-cli").arg("-s").arg(self.socket()).args(command).output();
+        String::from_utf8(asked.expect("redis-cli is installed").stdout).unwrap().trim().to_owned()
+    }
+
+    /// Ends it at once. What it held in memory is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        fs::remove_file(self.socket()).ok();
+    }
+
+    /// Starts it again, empty.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.program, &self.arguments, self.dir.path(), self.clock.as_ref());
+        self.until_it_answers();
+    }
+
+    /// Stops it from doing anything, or lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    fn until_it_answers(&self) {
+        while self.ask(&["PING"]) != "PONG" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn spawn(program: &str, arguments: &[String], dir: &Path, clock: Option<&HandClock>) -> Child {
+    let mut server = Command::new(program);
+    server.args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"]);
+    server.args(arguments).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(clock) = clock {
+        server.env("LD_PRELOAD", &clock.library).env("HAND_CLOCK", dir.join("time"));
+    }
+    server.spawn().unwrap_or_else(|error| panic!("{program} is not to be had: {error}"))
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,159 @@
+//! A fleet under load: time moves by hand, here, for the daemons and for Redis alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keypool::pool::{KeySettings, SelectRequest};
+use keypool::shared_quota::OnFailure;
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::daemon::{Daemon, Plan, clock};
+use super::provider::Provider;
+use super::redis::Redis;
+
+/// A fleet under load.
+pub(crate) struct Trial {
+    pub(crate) redis: Redis,
+    pub(crate) daemons: Vec<Option<Daemon>>,
+    clocks: Vec<keypool::clock::ManualClock>,
+    plans: Vec<Plan>,
+    provider: Arc<Provider>,
+    waiting: JoinSet<()>,
+    _dirs: Vec<TempDir>,
+    time: Duration,
+    pub(crate) offered: u64,
+    random: u64,
+}
+
+/// One step of time.
+pub(crate) const STEP: Duration = Duration::from_millis(500);
+
+impl Trial {
+    /// `daemons` with these keys, whose wall clocks differ by up to an hour.
+    pub(crate) fn of(daemons: usize, keys: &[KeySettings], on_failure: OnFailure) -> Self {
+        let redis = Redis::with_hand_clock();
+        let dirs: Vec<TempDir> = (0..daemons).map(|_| tempfile::tempdir().unwrap()).collect();
+        let plan = |(n, dir): (usize, &TempDir)| Plan {
+            keys: keys.to_vec(),
+            url: redis.url(),
+            pool: "trial".to_owned(),
+            on_failure,
+            dir: dir.path().to_owned(),
+            epoch: u32::try_from(n).unwrap(),
+        };
+        let plans: Vec<Plan> = dirs.iter().enumerate().map(plan).collect();
+        let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
+        let clocks = (0..daemons).map(|n| clock(skew(n))).collect();
+        let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
+        let provider = Arc::new(Provider::of(limits));
+        let mut trial = Self {
+            redis,
+            daemons: plans.iter().map(|_| None).collect(),
+            clocks,
+            plans,
+            provider,
+            waiting: JoinSet::new(),
+            _dirs: dirs,
+            time: Duration::from_hours(490_908),
+            offered: 0,
+            random: 39,
+        };
+        for n in 0..daemons {
+            trial.start(n);
+        }
+        trial
+    }
+
+    pub(crate) fn start(&mut self, n: usize) {
+        let plan = &mut self.plans[n];
+        plan.epoch += 1000;
+        self.daemons[n] = Some(Daemon::start(plan, &self.clocks[n], &Handle::current()));
+    }
+
+    pub(crate) async fn kill(&mut self, n: usize) {
+        if let Some(daemon) = self.daemons[n].take() {
+            // Who waits has gone with the daemon.
+            self.waiting.shutdown().await;
+            daemon.kill().await;
+        }
+    }
+
+    /// Moves every clock on.
+    pub(crate) async fn pass(&mut self, span: Duration) {
+        self.time += span;
+        self.redis.clock().set(self.time);
+        for clock in &self.clocks {
+            clock.advance(span);
+        }
+        for daemon in self.daemons.iter().flatten() {
+            daemon.advance();
+        }
+        self.settle().await;
+    }
+
+    /// Lets the daemons do what they have to do at this time. How long that takes the machine
+    /// decides how much is granted, and not whether a limit holds.
+    pub(crate) async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+
+    /// Waits until all daemons share, moving time.
+    pub(crate) async fn join(&mut self) {
+        while !self.daemons.iter().flatten().all(Daemon::is_joined) {
+            self.pass(STEP).await;
+        }
+    }
+
+    /// A request at daemon `n`, which waits for up to `patience`.
+    pub(crate) fn ask(&mut self, n: usize, patience: Duration) {
+        let Some(daemon) = &self.daemons[n] else { return };
+        self.offered += 1;
+        let asking = daemon.asking();
+        let (provider, first) = (self.provider.clone(), self.clocks[0].clone());
+        self.waiting.spawn(async move {
+            if let Some(key) = asking.ask(SelectRequest::default(), patience).await {
+                provider.sees(&key, first.now());
+            }
+        });
+    }
+
+    /// `span` of load: `per_minute` requests at daemons that `choose` picks from a random number.
+    pub(crate) async fn load(
+        &mut self,
+        span: Duration,
+        per_minute: f64,
+        patience: Duration,
+        choose: impl Fn(u64) -> usize,
+    ) {
+        let steps = span.as_millis() / STEP.as_millis();
+        let per_step = per_minute * STEP.as_secs_f64() / 60.0;
+        let mut owed = 0.0;
+        for _ in 0..steps {
+            owed += per_step;
+            while owed >= 1.0 {
+                owed -= 1.0;
+                let n = choose(self.draw());
+                self.ask(n, patience);
+            }
+            self.settle().await;
+            self.pass(STEP).await;
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.random >> 33
+    }
+
+    pub(crate) fn seen(&self) -> super::provider::Seen {
+        self.provider.seen()
+    }
+
+    /// How often Redis was asked.
+    pub(crate) fn calls(&self) -> u64 {
+        let calls = |daemon: &Daemon| daemon.standing().calls.values().sum::<u64>();
+        self.daemons.iter().flatten().map(calls).sum()
+    }
+}
