@@ -26,6 +26,9 @@ pub enum Trouble {
     /// Nothing listens there, or the connection broke.
     #[error("no connection")]
     NoConnection,
+    /// Its certificate is not one that this machine trusts, or is of another name.
+    #[error("its certificate is not accepted (SSL_CERT_FILE may name those to be trusted)")]
+    Certificate,
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
@@ -58,18 +61,24 @@ impl From<&RedisError> for Trouble {
         if error.is_timeout() {
             return Self::Timeout;
         }
+        let says = |word: &str| error.to_string().contains(word);
+        if error.is_io_error() && says("certificate") {
+            return Self::Certificate;
+        }
         if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
             return Self::NoConnection;
         }
         let code = error.code().unwrap_or_default();
-        let says = |word: &str| error.to_string().contains(word);
         match error.kind() {
             ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
                 Self::Refused
             }
             ErrorKind::InvalidClientConfig => Self::Url,
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::ReadOnly,
-            ErrorKind::Server(
+            ErrorKind::MasterNameNotFoundBySentinel
+            | ErrorKind::NoValidReplicasFoundBySentinel
+            | ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::Server(
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ClusterDown

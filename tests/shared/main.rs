@@ -5,6 +5,7 @@
 mod failures;
 mod fleet;
 mod ledger;
+mod places;
 mod support;
 
 #[path = "../support/provider/enforcer.rs"]
