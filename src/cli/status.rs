@@ -396,7 +396,7 @@ mod tests {
         let status = json!({"ready": false, "rotation": {"on": true, "why": ""},
             "configuration": {"generation": 0, "last_reload": "2026-11-21T11:59:48Z",
                 "errors": ["keys.json: line 3"], "watched": true},
-            "version": "9.0.0", "pid": 1, "shared_quota": {"on": true},
+            "version": "9.0.0", "pid": 1, "moon_phase": {"on": true},
             "metrics": {"on": true, "address": "127.0.0.1:9464", "error": "taken"}});
         let screen = text(&status, parse_rfc3339("2026-11-21T12:00:00Z").unwrap());
         let lines: Vec<&str> = screen.lines().collect();
@@ -410,7 +410,7 @@ mod tests {
                 "state          not kept: a restart begins with empty counters",
                 "metrics        CANNOT BE SERVED at 127.0.0.1:9464: taken",
                 "daemon         version 9.0.0, pid 1",
-                "shared quota   {\"on\":true}",
+                "moon phase     {\"on\":true}",
                 "watched        true",
             ]
         );

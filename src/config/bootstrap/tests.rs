@@ -90,7 +90,7 @@ fn every_setting_of_the_contract_is_known() {
         max_connections_per_uid = 8
         grace = "1s"
         [shared]
-        on_failure = "share"
+        on_failure = "closed"
         timeout = "20ms"
         [providers.mine]
         base_url = "http://10.0.0.1/api"
@@ -189,14 +189,11 @@ fn an_unknown_variable_is_a_warning() {
 }
 
 #[test]
-fn what_is_switched_on_and_not_there_yet_is_a_warning() {
-    let built = valid(
-        "[shared]\nredis_url = \"redis://canary@x/\"\n\
-         [server]\nallow_uids = [5]\nallow_gids = [6]\nadmin_group = \"wheel\"\n",
-    );
+fn what_is_not_there_yet_is_a_warning_and_no_address_is_shown() {
+    let built = valid("[shared]\nredis_url = \"redis://canary@x/\"\non_failure = \"share\"\n");
     let told = shown(&built.warnings);
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told.iter().all(|line| line.ends_with("not in this version yet and has no effect")));
+    assert!(told[0].ends_with("\"share\" counts as \"closed\" in this version"), "{told:?}");
     assert!(!format!("{built:?}").contains("canary"));
 }
 

@@ -115,7 +115,8 @@ fn the_next_holder_goes_on_within_every_limit() {
     let other = &mut fleet.daemons[1];
     assert!(other.pool.read_letter(name, letter, other.now));
     assert_eq!(other.waits_for(of_tokens(29)), WaitsFor::Limit(LimitKind::Tpm));
-    other.lease(of_tokens(28));
+    let last = other.lease(of_tokens(28));
+    other.report(&last, Outcome::Success);
     assert_eq!(other.waits_for(any()), WaitsFor::Limit(LimitKind::Rpm));
 
     fleet.pass(seconds(700));
