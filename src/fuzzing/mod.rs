@@ -15,6 +15,7 @@ mod exposition;
 mod pool_calls;
 mod state_file;
 mod http;
+mod shared_quota;
 
 mod count;
 mod script;
@@ -32,6 +33,7 @@ pub use keys_json::keys_json;
 pub use pool_calls::pool_calls;
 pub use provider_answer::provider_answer;
 pub use settings::settings;
+pub use shared_quota::shared_quota;
 pub use state_file::state_file;
 
 use std::path::Path;
@@ -46,7 +48,7 @@ use crate::secrets::Process;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that it has for `cargo fuzz` and in `fuzz/seeds/`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("env_file", env_file),
     ("exposition", exposition),
     ("http", http),
@@ -54,6 +56,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("pool_calls", pool_calls),
     ("provider_answer", provider_answer),
     ("settings", settings),
+    ("shared_quota", shared_quota),
     ("state_file", state_file),
 ];
 

@@ -24,10 +24,10 @@ use super::count::{Count, Holding};
 use crate::clock::ManualClock;
 use crate::config::Keys;
 use crate::pool::{
-    KeyId, KeyView, LearnedLimit, Lease, LimitKind, NoRotation, NoSecret, Now, Outcome, Pool,
-    PoolSettings, RateLimit, Report, SelectRequest, Selection, Spent, WaiterId,
+    Instant, KeyId, KeyView, LearnedLimit, Lease, LimitKind, NoRotation, NoSecret, Now, Outcome,
+    Pool, PoolSettings, RateLimit, Report, SelectRequest, Selection, Spent, WaiterId,
 };
-use crate::state;
+use crate::{shared_quota, state};
 
 /// Keys with every kind of limit; those of the group `g` share theirs.
 const KEYS: &[u8] = br#"{"rotation_strategy": "least_utilized", "keys": [
@@ -176,6 +176,23 @@ impl Script {
         self.pool.take_transitions();
     }
 
+    /// Shares its limits with others from here on.
+    pub(super) fn share(&mut self) {
+        let now = self.now();
+        self.pool.share_limits(true, now);
+        self.write_facts();
+    }
+
+    /// Does what it is told by those that it shares limits with. What was granted before may have
+    /// been handed over, and is theirs to count.
+    pub(super) fn obey(&mut self, said: &str) {
+        let now = self.now();
+        shared_quota::obey(&mut self.pool, said, Instant::NEVER, now);
+        self.count = Count::default();
+        self.write_facts();
+        self.serve();
+    }
+
     /// Takes the keys of which `present` has the bit.
     fn reload(&mut self) {
         let keys = self.settings.keys.iter().enumerate();
@@ -227,6 +244,9 @@ impl Script {
         let now = self.now();
         self.pool.advance(now);
         pool.advance(now);
+        // Until when it may use what it holds it is told again.
+        self.pool.hold_until(Instant::NEVER, now);
+        pool.hold_until(Instant::NEVER, now);
         // Secrets are looked up again in another life.
         for key in self.settings.keys.iter().map(|key| &key.id) {
             self.pool.set_secret(key, None, now);

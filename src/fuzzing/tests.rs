@@ -56,7 +56,8 @@ mod nothing_is_found_in_a_short_run_of {
     use super::run;
 
     a_short_run! {
-        env_file exposition http keys_json pool_calls provider_answer settings state_file
+        env_file exposition http keys_json pool_calls provider_answer settings
+        shared_quota state_file
     }
 
     #[test]

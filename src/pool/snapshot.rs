@@ -17,7 +17,7 @@ use super::report::Report;
 use super::request::Ask;
 use super::rules::Rules;
 use super::settings::{KeyId, PoolSettings};
-use super::sharing::{GroupName, Letter, Taken};
+use super::sharing::{GroupName, Letter, News, Taken};
 use super::stock::ProviderHealth;
 use super::time::{Calendar, Instant, Now};
 
@@ -52,6 +52,8 @@ pub(super) enum What {
     HandedOver { name: GroupName },
     /// Another daemon told what came of a lease of a group that is held here.
     LetterRead { name: GroupName, letter: Letter },
+    /// Another daemon told what it has learnt about a key.
+    Heard { key: KeyId, news: News },
 }
 
 /// The state of a pool, to be written.
@@ -214,6 +216,7 @@ impl Pool {
                 true
             }
             What::LetterRead { name, letter } => self.read_letter(&name, &letter, now),
+            What::Heard { key, news } => self.hear(&key, &news, now),
         };
         self.transitions.clear();
         done

@@ -6,13 +6,15 @@
 //! lacks it takes from the ledger, or asks those who hold it; what others ask it for it gives if it
 //! can do without (`giving`). So Redis is asked when ownership moves, and not when keys are granted.
 //!
-//! `link` is the connection, `wire` what is said over it, [`Sharer`] the part of the daemon that
+//! `link` is the connection, `wire` what is said over it, `effect` what that does to the pool,
+//! [`Sharer`] the part of the daemon that
 //! does all this, and [`Standing`] how it goes.
 //!
 //! Invariants: no select waits for Redis longer than the timeout; a group is granted from by one
 //! daemon at a time, as long as nobody outlives his lease (`owned` does, by choice, while Redis is
 //! away); every clock in it is the ledger's own.
 
+mod effect;
 mod giving;
 mod identity;
 mod ledger;
@@ -22,6 +24,8 @@ mod sharer;
 mod standing;
 mod wire;
 
+#[cfg(any(doc, fuzzing, test))]
+pub(crate) use effect::obey;
 pub use giving::Mode;
 pub use identity::Identity;
 pub use link::Trouble;

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::effect;
 use super::giving::{Mode, to_give};
 use super::identity::Identity;
 use super::ledger::{Inbox, Ledger, Scripts};
 use super::link::Trouble;
 use super::sharer::Sharer;
-use super::wire::{Message, Released, Reply, Request, Row, TakenOne};
-use crate::pool::{
-    DayParcel, GroupName, HeldGroup, Instant, KeyId, Letter, News, Parcel, Pool, Taken, WallTime,
-};
+use super::wire::{Message, Released, Reply, Request, Row};
+use crate::pool::{GroupName, HeldGroup, Instant, KeyId, Letter, News, Parcel, Pool, WallTime};
 
 /// How long a daemon that says nothing keeps its groups: a little less than the ledger's 15 s.
 const HELD: Duration = Duration::from_millis(14_900);
@@ -134,7 +133,7 @@ impl<'a> Session<'a> {
         }
         self.until = sent.plus(HELD);
         self.sharer.call(|pool, now| pool.hold_until(self.until, now));
-        self.hear(&reply.news);
+        self.sharer.call(|pool, now| effect::hear(pool, &reply.news, now));
         self.heed(&reply);
         Ok(())
     }
@@ -221,38 +220,9 @@ impl<'a> Session<'a> {
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.retry = FIRST_RETRY;
-            self.take_over(reply.taken);
+            self.sharer.call(|pool, now| effect::take_over(pool, &reply.taken, self.until, now));
         }
         Ok(())
-    }
-
-    fn take_over(&self, taken: Vec<TakenOne>) {
-        self.sharer.call(|pool, now| {
-            let ago = |micros: u64| {
-                let nanos = micros.saturating_add(1).saturating_mul(1000);
-                Instant::from_nanos(now.at.as_nanos().saturating_sub(nanos))
-            };
-            let mut letters: Vec<(GroupName, Letter)> = Vec::new();
-            let mut all = Vec::new();
-            for one in taken {
-                let name = GroupName::from(one.name.as_str());
-                let parcel = parcel_of(&one);
-                let mail = one.mail.as_deref().and_then(|mail| serde_json::from_str(mail).ok());
-                let mail: Vec<Letter> = mail.unwrap_or_default();
-                letters.extend(mail.into_iter().map(|letter| (name.clone(), letter)));
-                all.push(Taken {
-                    name,
-                    epoch: one.epoch,
-                    parcel,
-                    handed_over: ago(one.ago),
-                    doubted_until: one.doubt.map(ago),
-                });
-            }
-            pool.take_over(all, self.until, now);
-            for (name, letter) in letters {
-                pool.read_letter(&name, &letter, now);
-            }
-        });
     }
 
     /// Hands `names` over; `waiting` are told.
@@ -293,19 +263,13 @@ impl<'a> Session<'a> {
 
     async fn read(&mut self, message: Message) -> Result<(), Trouble> {
         let Message { want, from, free, news, letters } = message;
-        self.hear(&news);
+        self.sharer.call(|pool, now| effect::hear(pool, &news, now));
         if !free.is_empty() {
             let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
             self.retry = FIRST_RETRY;
             self.sharer.call(|pool, now| pool.may_be_free(&free, now));
         }
-        let mut astray = Vec::new();
-        for (name, letter) in letters {
-            let name = GroupName::from(name);
-            if !self.sharer.call(|pool, now| pool.read_letter(&name, &letter, now)) {
-                astray.push((name, letter));
-            }
-        }
+        let astray = self.sharer.call(|pool, now| effect::read_letters(pool, letters, now));
         if !astray.is_empty() {
             self.tell(Vec::new(), astray).await?;
         }
@@ -347,16 +311,6 @@ impl<'a> Session<'a> {
         self.release(&names, everybody).await?;
         let request = Request { leaves: true, ..Request::default() };
         self.ask(|scripts| &scripts.release, request, None).await.map(drop)
-    }
-
-    fn hear(&self, news: &[(String, News)]) {
-        self.sharer.call(|pool, now| {
-            for (key, news) in news {
-                if let Some(key) = KeyId::parse(key) {
-                    pool.hear(&key, news, now);
-                }
-            }
-        });
     }
 
     /// Takes note of what the ledger says of the fleet.
@@ -428,22 +382,4 @@ impl<'a> Session<'a> {
         });
         reply
     }
-}
-
-/// What the last holder handed over, with what it said since of the requests of the day.
-fn parcel_of(one: &TakenOne) -> Option<Parcel> {
-    let parcel: Option<Parcel> =
-        one.parcel.as_deref().and_then(|parcel| serde_json::from_str(parcel).ok());
-    let counted = one.day.as_deref().and_then(|day| {
-        let (number, used) = day.split_once('|')?;
-        Some(DayParcel { number: number.parse().ok()?, used: used.parse().ok()?, late: 0 })
-    });
-    let Some(counted) = counted else { return parcel };
-    let mut parcel = parcel.unwrap_or_default();
-    if counted.number > parcel.day.number {
-        parcel.day = counted;
-    } else if counted.number == parcel.day.number {
-        parcel.day.used = parcel.day.used.max(counted.used);
-    }
-    Some(parcel)
 }

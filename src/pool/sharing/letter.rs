@@ -68,10 +68,11 @@ impl Pool {
         true
     }
 
-    /// Believes what another daemon has learnt about `key`.
-    pub fn hear(&mut self, key: &KeyId, news: &News, now: Now) {
+    /// Believes what another daemon has learnt about `key`. Says whether there is such a key.
+    pub fn hear(&mut self, key: &KeyId, news: &News, now: Now) -> bool {
         self.advance(now);
-        let Some(&idx) = self.stock.by_id.get(key) else { return };
+        let Some(&idx) = self.stock.by_id.get(key) else { return false };
+        self.note(What::Heard { key: key.clone(), news: news.clone() }, now);
         match news {
             News::Dead(detail) => {
                 let detail = detail.as_str().into();
@@ -83,6 +84,7 @@ impl Pool {
         // What was heard is not news to those it was heard from.
         self.sharing.news.clear();
         self.serve_line(now);
+        true
     }
 
     /// A report of a lease whose group another daemon holds by now is for that one.
