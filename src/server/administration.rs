@@ -56,8 +56,7 @@ pub(super) async fn change(
     id: &str,
     body: &[u8],
 ) -> Result<Response<Body>, Problem> {
-    connection.peer.administers(service)?;
-    let key_id = known(service, id)?;
+    let key_id = to_administer(service, connection, id)?;
     let members = Fields::parse(body)?.members(&[OTHER_ID, UPDATED_AT])?;
     if members.is_empty() {
         return Err(Problem::invalid(
@@ -75,9 +74,7 @@ pub(super) async fn remove(
     id: &str,
     body: &[u8],
 ) -> Result<Response<Body>, Problem> {
-    connection.peer.administers(service)?;
-    let key_id = known(service, id)?;
-    Fields::parse(body)?.finish()?;
+    let key_id = of_empty_body(service, connection, id, body)?;
     edit(service, connection, KeysEdit::Remove { key_id }).await
 }
 
@@ -88,9 +85,7 @@ pub(super) fn clear(
     id: &str,
     body: &[u8],
 ) -> Result<Response<Body>, Problem> {
-    connection.peer.administers(service)?;
-    let key_id = known(service, id)?;
-    Fields::parse(body)?.finish()?;
+    let key_id = of_empty_body(service, connection, id, body)?;
     if !service.call(|pool, now| pool.clear(&key_id, now)) {
         return Err(keys::no_such(service));
     }
@@ -104,9 +99,7 @@ pub(super) async fn probe(
     id: &str,
     body: &[u8],
 ) -> Result<Response<Body>, Problem> {
-    connection.peer.administers(service)?;
-    let key_id = known(service, id)?;
-    Fields::parse(body)?.finish()?;
+    let key_id = of_empty_body(service, connection, id, body)?;
     let asked = unless_over(service, connection, service.probes.probe(key_id)).await?;
     let Probed { verdict, took } =
         asked.map_err(|why| Problem::not_probed(why, || keys::no_such(service)))?;
@@ -121,17 +114,30 @@ pub(super) async fn probe(
     }))
 }
 
+/// The key `id`, if it could be one and the client may administer it.
+fn to_administer(service: &Service, connection: &Connection, id: &str) -> Result<KeyId, Problem> {
+    connection.peer.administers(service)?;
+    KeyId::parse(id).ok_or_else(|| keys::no_such(service))
+}
+
+/// The key `id`, if the client may administer it and has nothing more to say.
+fn of_empty_body(
+    service: &Service,
+    connection: &Connection,
+    id: &str,
+    body: &[u8],
+) -> Result<KeyId, Problem> {
+    let key_id = to_administer(service, connection, id)?;
+    Fields::parse(body)?.finish()?;
+    Ok(key_id)
+}
+
 const KEY_ID: &str = "1 to 64 characters of A-Z, a-z, 0-9, `_`, `.` and `-`";
 
 /// Fields that cannot be set, and why.
 const UPDATED_AT: (&str, &str) = ("updated_at", "is set by every change");
 const OTHER_ID: (&str, &str) =
     ("key_id", "cannot be changed: what a key has used is counted by its key_id");
-
-/// Something that could be a `key_id`.
-fn known(service: &Service, id: &str) -> Result<KeyId, Problem> {
-    KeyId::parse(id).ok_or_else(|| keys::no_such(service))
-}
 
 async fn edit(
     service: &Service,
