@@ -1,0 +1,197 @@
+"""A simulated provider: HTTP on loopback, and a strict sliding window of 60 s for each key.
+
+A request reaches the counter 20 to 250 ms after it came, as over a network; what is over the limit
+is answered with 429 and does not count. It speaks as OpenAI and as Gemini do, with the headers and
+bodies by which these say when to come back. Whoever is measured has a world of its own, which is the
+first segment of the path: `http://127.0.0.1:PORT/WORLD/v1/chat/completions`. In the world `open`
+there are no limits and no delays.
+
+`GET /tally/WORLD` tells what was seen: `[time, request, admitted]` by the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import re
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from attainable import WINDOW
+from eight_keys import KEYS, MODEL
+
+#: Seconds from the network to the counter, as in the simulation of the README.
+DELAY = (0.02, 0.25)
+
+#: The world without limits.
+OPEN = "open"
+
+REQUEST = re.compile(rb"request (\d+)")
+LIMITS = {key.secret: key.rpm for key in KEYS}
+
+CHAT = json.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": MODEL,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hello."},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10},
+    }
+).encode()
+
+GENERATED = json.dumps(
+    {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": "Hello."}]}, "finishReason": "STOP"}
+        ],
+        "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 2, "totalTokenCount": 10},
+    }
+).encode()
+
+
+@dataclass
+class World:
+    """What one of those who are measured has sent."""
+
+    name: str
+    admitted: dict[str, deque[float]] = field(default_factory=dict)
+    seen: list[tuple[float, int, bool]] = field(default_factory=list)
+    chance: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.name)
+
+    def delay(self) -> float:
+        """How long the next request is on its way."""
+        return self.chance.uniform(*DELAY)
+
+    def count(self, secret: str, request: int) -> tuple[bool, int, float]:
+        """Whether a request is served, how many more are, and the seconds until one more is."""
+        limit = LIMITS[secret]
+        window = self.admitted.setdefault(secret, deque())
+        now = time.monotonic()
+        while window and window[0] <= now - WINDOW:
+            window.popleft()
+        admitted = len(window) < limit
+        if admitted:
+            window.append(now)
+        self.seen.append((now, request, admitted))
+        left = limit - len(window)
+        return admitted, left, 0.0 if left else window[0] + WINDOW - now
+
+
+def answer(status: int, body: bytes, *headers: str) -> bytes:
+    """An HTTP answer."""
+    reason = {200: "OK", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}[status]
+    lines = [
+        f"HTTP/1.1 {status} {reason}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *headers,
+        "\r\n",
+    ]
+    return "\r\n".join(lines).encode() + body
+
+
+def chat(secret: str, admitted: bool, left: int, free_in: float) -> bytes:
+    """What OpenAI answers."""
+    limit = LIMITS[secret]
+    told = (
+        f"x-ratelimit-limit-requests: {limit}",
+        f"x-ratelimit-remaining-requests: {left}",
+        f"x-ratelimit-reset-requests: {free_in:.3f}s",
+    )
+    if admitted:
+        return answer(200, CHAT, *told)
+    message = (
+        f"Rate limit reached for {MODEL} on requests per min (RPM): Limit {limit}, Used {limit}, "
+        f"Requested 1. Please try again in {free_in:.3f}s."
+    )
+    error = {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}
+    body = json.dumps({"error": error}).encode()
+    return answer(429, body, *told, f"retry-after: {math.ceil(free_in)}")
+
+
+def generated(admitted: bool, free_in: float) -> bytes:
+    """What Gemini answers."""
+    if admitted:
+        return answer(200, GENERATED)
+    delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{free_in:.3f}s"}
+    error = {
+        "code": 429,
+        "message": "You exceeded your current quota.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [delay],
+    }
+    return answer(429, json.dumps({"error": error}).encode())
+
+
+class Provider:
+    """All worlds."""
+
+    def __init__(self) -> None:
+        self.worlds: dict[str, World] = {}
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers the requests of one connection."""
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                headers = {}
+                for line in head[1:-2]:
+                    name, _, value = line.partition(":")
+                    headers[name.lower()] = value.strip()
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                writer.write(await self.answer(head[0].split(" ")[1], headers, body))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # It has gone away.
+        finally:
+            writer.close()
+
+    async def answer(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
+        """Answers one request."""
+        name, _, rest = path.split("?")[0].lstrip("/").partition("/")
+        if name == "tally":
+            return answer(200, json.dumps(self.world(rest).seen).encode())
+        gemini = rest.endswith(":generateContent")
+        if not gemini and rest != "v1/chat/completions":
+            return answer(404, b"{}")
+        if name == OPEN:
+            return answer(200, GENERATED if gemini else CHAT)
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        secret = headers.get("x-goog-api-key", bearer)
+        number = REQUEST.search(body)
+        if secret not in LIMITS or number is None:
+            return answer(401, b'{"error": {"code": 401, "message": "no such key"}}')
+        world = self.world(name)
+        await asyncio.sleep(world.delay())
+        admitted, left, free_in = world.count(secret, int(number[1]))
+        if gemini:
+            return generated(admitted, free_in)
+        return chat(secret, admitted, left, free_in)
+
+    def world(self, name: str) -> World:
+        """The world of this name."""
+        return self.worlds.setdefault(name, World(name))
+
+
+async def main() -> None:
+    """Serves, and tells the port."""
+    server = await asyncio.start_server(Provider().serve, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,141 @@
+"""One contender in a process of its own: told what to do by lines of JSON on standard input, and
+answering with lines of JSON. What libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contenders import Caller, Pick, Place
+from traffic import PATIENCE, arrivals
+
+#: Picks before the first that counts.
+WARM_UP = 50
+
+#: The longest that a round is, so that its answer stays small.
+MOST = 50_000
+
+#: Seconds until a request is tried again after a contender has given it up: those of OpenAI's client.
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 8.0
+
+Answer = Callable[[Any], None]
+
+
+async def ask() -> dict[str, Any]:
+    """The next line that the parent sends."""
+    line = await asyncio.to_thread(sys.stdin.readline)
+    if not line:
+        sys.exit(0)
+    return json.loads(line)
+
+
+async def timed(pick: Pick, seconds: float) -> list[int]:
+    """The nanoseconds that each of the picks takes which are made in `seconds`."""
+    taken = []
+    end = time.perf_counter_ns() + int(seconds * 1e9)
+    after = pick.after
+    if pick.is_async:
+        while len(taken) < MOST:
+            start = time.perf_counter_ns()
+            await pick.pick()
+            now = time.perf_counter_ns()
+            taken.append(now - start)
+            if now > end:
+                break
+        return taken
+    while len(taken) < MOST:
+        start = time.perf_counter_ns()
+        picked = pick.pick()
+        now = time.perf_counter_ns()
+        taken.append(now - start)
+        if after is not None:
+            after(picked)
+        if now > end:
+            break
+    return taken
+
+
+async def measure(picks: list[Pick], answer: Answer) -> None:
+    """Measures the picks that it is told, one round at a time."""
+    answer([pick.label for pick in picks])
+    warm = set()
+    while True:
+        told = await ask()
+        pick = picks[told["pick"]]
+        try:
+            if pick.label not in warm:
+                warm.add(pick.label)
+                for _ in range(WARM_UP):
+                    await timed(pick, 0.0)
+            answer({"nanoseconds": await timed(pick, told["seconds"])})
+        except Exception as error:
+            answer({"failed": f"{type(error).__name__}: {error}"})
+
+
+async def attend(caller: Caller, number: int, arrived: float, errors: Counter[str]) -> list[Any]:
+    """One user: when the request was served, if it was, and how often the contender was called."""
+    deadline = arrived + PATIENCE
+    backoff = FIRST_BACKOFF
+    calls = 0
+    while (left := deadline - time.monotonic()) > 0.0:
+        calls += 1
+        try:
+            async with asyncio.timeout(left):
+                await caller.call(f"request {number}", left)
+            return [time.monotonic(), calls]
+        except Exception as error:
+            errors[f"{type(error).__name__}: {str(error)[:200]}"] += 1
+            await asyncio.sleep(backoff * random.uniform(0.75, 1.0))
+            backoff = min(2 * backoff, LONGEST_BACKOFF)
+    return [None, calls]
+
+
+async def bear(caller: Caller, answer: Answer) -> None:
+    """Bears a load, from the moment it is told."""
+    answer(None)
+    told = await ask()
+    late = []
+    users = []
+    errors: Counter[str] = Counter()
+    for number, offset in enumerate(arrivals(told["load"], told["span"])):
+        arrived = told["start"] + offset
+        await asyncio.sleep(max(0.0, arrived - time.monotonic()))
+        late.append(time.monotonic() - arrived)
+        users.append(asyncio.create_task(attend(caller, number, arrived, errors)))
+    outcomes = await asyncio.gather(*users)
+    answer({"outcomes": outcomes, "late": late, "errors": errors.most_common(3)})
+
+
+async def main() -> None:
+    """Does what the argument says."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def answer(value: Any) -> None:
+        answers.write(json.dumps(value) + "\n")
+
+    task = json.loads(sys.argv[1])
+    module = importlib.import_module(f"contenders.{task['module']}")
+    place = Place(task["provider"], Path.cwd(), task["server"])
+    if task["kind"] == "picks":
+        await measure(await module.picks(place, task["variant"]), answer)
+        return
+    caller = module.caller(place, task["variant"])
+    if task["kind"] == "whole":
+        await measure([Pick("", lambda: caller.call("request 1", PATIENCE), is_async=True)], answer)
+    else:
+        await bear(caller, answer)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
