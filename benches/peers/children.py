@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import certifi
-
 from contenders import Contender
 from eight_keys import KEYS, MODEL, deployments
+from provider import OPEN
 
 HERE = Path(__file__).parent
 
@@ -24,16 +23,14 @@ HERE = Path(__file__).parent
 PATIENCE = 120.0
 
 
-def environment() -> dict[str, str]:
-    """What all processes have in their environment, to the good of the contenders."""
+#: What all have in their environment, to the good of the contenders.
+ENVIRONMENT = {
     # Some make a client anew for each request, which reads all authorities that there are, for 20 to
-    # 70 ms; no request here needs any, so there is one.
-    one = Path(sys.prefix) / "authority.pem"
-    if not one.exists():
-        every = Path(certifi.where()).read_text()
-        one.write_text(every[every.index("-----BEGIN") : every.index("\n\n", every.index("-----END"))])
+    # 70 ms. No request here needs any, so there is one.
+    "SSL_CERT_FILE": str(HERE / "authority.pem"),
     # LiteLLM would fetch its price map from the network.
-    return {"SSL_CERT_FILE": str(one), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+}
 
 
 class Failed(Exception):
@@ -43,7 +40,9 @@ class Failed(Exception):
 class Child:
     """A process with a directory and a log of its own."""
 
-    def __init__(self, command: list[str], directory: Path, speaks: bool = False) -> None:
+    def __init__(
+        self, command: list[str], directory: Path, speaks: bool = False, **environment: str
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / "log.txt"
         log = self.log.open("w")
@@ -53,7 +52,7 @@ class Child:
             stdout=subprocess.PIPE if speaks else log,
             stderr=log,
             cwd=directory,
-            env={**os.environ, **environment()},
+            env={**os.environ, **ENVIRONMENT, **environment},
             text=True,
         )
 
@@ -98,37 +97,19 @@ class Child:
 class Worker(Child):
     """A contender in a process of its own, which runs `worker.py`."""
 
-    def __init__(
-        self, kind: str, contender: Contender, directory: Path, provider: str, server: str = ""
-    ) -> None:
+    def __init__(self, contender: Contender, directory: Path, **task: Any) -> None:
         self.contender = contender
-        task = {
-            "kind": kind,
-            "module": contender.module,
-            "variant": contender.variant,
-            "provider": provider,
-            "server": server,
-        }
+        task |= {"module": contender.module, "variant": contender.variant}
         command = [sys.executable, str(HERE / "worker.py"), json.dumps(task)]
         super().__init__(command, directory, speaks=True)
 
 
 class Provider(Child):
-    """The simulated provider."""
+    """The simulated provider without limits."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__([sys.executable, str(HERE / "provider.py")], directory, speaks=True)
-        self.address = f"127.0.0.1:{self.answer()}"
-
-    def world(self, name: str) -> str:
-        """The address of a world."""
-        return f"http://{self.address}/{name}"
-
-    def tally(self, world: str) -> list[tuple[float, int, bool]]:
-        """What was seen in a world: when, which request, and whether it was served."""
-        connection = http.client.HTTPConnection(self.address)
-        connection.request("GET", f"/tally/{world}")
-        return [tuple(line) for line in json.loads(connection.getresponse().read())]
+        self.address = f"http://{self.answer()}/{OPEN}"
 
 
 class Keypool(Child):
@@ -145,7 +126,9 @@ metrics_addr = "127.0.0.1:0"
 enabled = false
 """
 
-    def __init__(self, binary: Path, directory: Path, factor: int = 1) -> None:
+    def __init__(
+        self, binary: Path, directory: Path, factor: int = 1, **environment: str
+    ) -> None:
         directory.mkdir(parents=True)
         # As the contenders see it from their directories: the path of a socket must be short.
         self.socket = f"../{directory.name}/keypool.sock"
@@ -158,7 +141,8 @@ enabled = false
         secrets = directory / "keys.env"
         secrets.touch(0o600)
         secrets.write_text("".join(f"OPENAI_KEY_{key.name}={key.secret}\n" for key in KEYS))
-        super().__init__([str(binary), "--config", "keypool.toml", "serve"], directory)
+        command = [str(binary), "--config", "keypool.toml", "serve"]
+        super().__init__(command, directory, **environment)
         self.wait_until((directory / "keypool.sock").exists)
 
 

@@ -37,13 +37,6 @@ def names(absent: dict[str, str]) -> dict[Contender, str]:
     return named
 
 
-def processor_seconds() -> tuple[float, float]:
-    """For how long all processors were busy and idle since the machine started."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
-    idle = fields[3] + fields[4]
-    return float(sum(fields[:8]) - idle), float(idle)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--keypool", type=Path, required=True, help="the binary of keypool")
@@ -74,24 +67,10 @@ def main() -> int:
         print(f"\n{picks.of_picks(costs.picks, named)}\n\n{picks.of_whole(costs.whole, named)}")
     if arguments.only != "picks":
         span = quality.Span(arguments.warm_up, arguments.measured)
-        busy_before, idle_before = processor_seconds()
         qualities, failed = quality.measure(binary, scratch, span, set(absent))
-        busy_after, idle_after = processor_seconds()
         unable += failed
         for load in quality.LOADS:
             print(f"\n{quality.of_load(qualities, load, span, named)}")
-        busy, idle = busy_after - busy_before, idle_after - idle_before
-        latest = max(qualities, key=lambda one: one.late)
-        print(
-            f"\nThe processors were busy for {100 * busy / (busy + idle):.0f} % of the time; 99 % of "
-            f"the requests came to their contender within {1000 * latest.late:.0f} ms."
-        )
-        for one in qualities:
-            if one.late > quality.LATEST:
-                unable.append(
-                    f"{one.contender.label}, {one.load} %: the machine had too much to do, requests "
-                    f"came up to {1000 * one.late:.0f} ms late: do not trust these figures"
-                )
         bounds = quality.missed(qualities, span)
     if unable:
         print("\nNot measured, or not well:\n")

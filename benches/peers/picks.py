@@ -8,7 +8,6 @@ from pathlib import Path
 
 from children import Child, Failed, Keypool, LitellmProxy, Provider, Worker
 from contenders import KEYPOOL, PICKS, PROXY, WHOLE, Contender
-from provider import OPEN
 from table import percentile, table, three_digits
 
 #: Everybody has a turn in each round, so that what else the machine does strikes all alike.
@@ -49,7 +48,7 @@ def measure(binary: Path, scratch: Path, seconds: float, absent: set[str]) -> Co
         servers = {KEYPOOL: keypool.socket}
         if PROXY.package not in absent:
             try:
-                proxy = LitellmProxy(scratch / "proxy", provider.world(OPEN))
+                proxy = LitellmProxy(scratch / "proxy", provider.address)
                 children.append(proxy)
                 servers[PROXY] = f"http://{proxy.address}"
             except Failed as failed:
@@ -65,7 +64,10 @@ def measure(binary: Path, scratch: Path, seconds: float, absent: set[str]) -> Co
                     continue
                 directory = scratch / f"{kind}-{place}"
                 server = servers.get(contender, "")
-                workers.append(Worker(kind, contender, directory, provider.world(OPEN), server))
+                worker = Worker(
+                    contender, directory, kind=kind, provider=provider.address, server=server
+                )
+                workers.append(worker)
             children.extend(workers)
             into.extend(ready(workers, costs.failed))
             take_turns(into, seconds, costs.failed)

@@ -5,8 +5,6 @@ is answered with 429 and does not count. It speaks as OpenAI and as Gemini do, w
 bodies by which these say when to come back. Whoever is measured has a world of its own, which is the
 first segment of the path: `http://127.0.0.1:PORT/WORLD/v1/chat/completions`. In the world `open`
 there are no limits and no delays.
-
-`GET /tally/WORLD` tells what was seen: `[time, request, admitted]` by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,16 +16,16 @@ import random
 import re
 import time
 from collections import deque
-from dataclasses import dataclass, field
 
 from attainable import WINDOW
 from eight_keys import KEYS, MODEL
+from traffic import SEED
 
 #: Seconds from the network to the counter, as in the simulation of the README.
 DELAY = (0.02, 0.25)
 
-#: The world without limits.
-OPEN = "open"
+#: The first segment of the path: with limits and delays, and without.
+LIMITED, OPEN = "limited", "open"
 
 REQUEST = re.compile(rb"request (\d+)")
 LIMITS = {key.secret: key.rpm for key in KEYS}
@@ -57,37 +55,6 @@ GENERATED = json.dumps(
         "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 2, "totalTokenCount": 10},
     }
 ).encode()
-
-
-@dataclass
-class World:
-    """What one of those who are measured has sent."""
-
-    name: str
-    admitted: dict[str, deque[float]] = field(default_factory=dict)
-    seen: list[tuple[float, int, bool]] = field(default_factory=list)
-    chance: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.chance = random.Random(self.name)
-
-    def delay(self) -> float:
-        """How long the next request is on its way."""
-        return self.chance.uniform(*DELAY)
-
-    def count(self, secret: str, request: int) -> tuple[bool, int, float]:
-        """Whether a request is served, how many more are, and the seconds until one more is."""
-        limit = LIMITS[secret]
-        window = self.admitted.setdefault(secret, deque())
-        now = time.monotonic()
-        while window and window[0] <= now - WINDOW:
-            window.popleft()
-        admitted = len(window) < limit
-        if admitted:
-            window.append(now)
-        self.seen.append((now, request, admitted))
-        left = limit - len(window)
-        return admitted, left, 0.0 if left else window[0] + WINDOW - now
 
 
 def answer(status: int, body: bytes, *headers: str) -> bytes:
@@ -137,10 +104,22 @@ def generated(admitted: bool, free_in: float) -> bytes:
 
 
 class Provider:
-    """All worlds."""
+    """Counts what it sees."""
 
     def __init__(self) -> None:
-        self.worlds: dict[str, World] = {}
+        #: When requests were served with each key, in the last window.
+        self.served: dict[str, deque[float]] = {secret: deque() for secret in LIMITS}
+        #: Each request with limits: when it was counted, its number, and whether it was served.
+        self.seen: list[tuple[float, int, bool]] = []
+        #: Requests of Google's SDK that it has not counted: each has a thread that waits.
+        self.threads = 0
+        self.chance = random.Random(SEED)
+
+    async def listen(self) -> str:
+        """Serves from now on, at the address that it gives."""
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=1024)
+        host, port = self.server.sockets[0].getsockname()
+        return f"{host}:{port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers the requests of one connection."""
@@ -161,36 +140,45 @@ class Provider:
 
     async def answer(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
         """Answers one request."""
-        name, _, rest = path.split("?")[0].lstrip("/").partition("/")
-        if name == "tally":
-            return answer(200, json.dumps(self.world(rest).seen).encode())
+        world, _, rest = path.split("?")[0].lstrip("/").partition("/")
         gemini = rest.endswith(":generateContent")
-        if not gemini and rest != "v1/chat/completions":
+        if world not in (OPEN, LIMITED) or not (gemini or rest == "v1/chat/completions"):
             return answer(404, b"{}")
-        if name == OPEN:
+        if world == OPEN:
             return answer(200, GENERATED if gemini else CHAT)
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         secret = headers.get("x-goog-api-key", bearer)
         number = REQUEST.search(body)
         if secret not in LIMITS or number is None:
             return answer(401, b'{"error": {"code": 401, "message": "no such key"}}')
-        world = self.world(name)
-        await asyncio.sleep(world.delay())
-        admitted, left, free_in = world.count(secret, int(number[1]))
+        self.threads += gemini
+        await asyncio.sleep(self.chance.uniform(*DELAY))
+        self.threads -= gemini
+        admitted, left, free_in = self.count(secret, int(number[1]))
         if gemini:
             return generated(admitted, free_in)
         return chat(secret, admitted, left, free_in)
 
-    def world(self, name: str) -> World:
-        """The world of this name."""
-        return self.worlds.setdefault(name, World(name))
+    def count(self, secret: str, request: int) -> tuple[bool, int, float]:
+        """Whether a request is served, how many more are, and the seconds until one more is."""
+        limit = LIMITS[secret]
+        window = self.served[secret]
+        now = time.monotonic()
+        while window and window[0] <= now - WINDOW:
+            window.popleft()
+        admitted = len(window) < limit
+        if admitted:
+            window.append(now)
+        self.seen.append((now, request, admitted))
+        left = limit - len(window)
+        return admitted, left, 0.0 if left else window[0] + WINDOW - now
 
 
 async def main() -> None:
-    """Serves, and tells the port."""
-    server = await asyncio.start_server(Provider().serve, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    """Serves, and tells the address."""
+    provider = Provider()
+    print(json.dumps(await provider.listen()), flush=True)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

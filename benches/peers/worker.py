@@ -12,11 +12,13 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from contenders import Caller, Pick, Place
+from hand_clock import HandClock, Loop
+from provider import LIMITED, Provider
 from traffic import PATIENCE, arrivals
 
 #: Picks before the first that counts.
@@ -65,8 +67,15 @@ async def timed(pick: Pick, seconds: float) -> list[int]:
     return taken
 
 
-async def measure(picks: list[Pick], answer: Answer) -> None:
+async def whole(module: Any, place: Place, variant: str) -> list[Pick]:
+    """A whole request, measured as a pick is."""
+    caller = module.caller(place, variant)
+    return [Pick("", lambda: caller.call("request 1", PATIENCE), is_async=True)]
+
+
+async def measure(make: Callable[[], Awaitable[list[Pick]]], answer: Answer) -> None:
     """Measures the picks that it is told, one round at a time."""
+    picks = await make()
     answer([pick.label for pick in picks])
     warm = set()
     while True:
@@ -82,9 +91,10 @@ async def measure(picks: list[Pick], answer: Answer) -> None:
             answer({"failed": f"{type(error).__name__}: {error}"})
 
 
-async def attend(caller: Caller, number: int, arrived: float, errors: Counter[str]) -> list[Any]:
+async def attend(caller: Caller, number: int, errors: Counter[str]) -> list[Any]:
     """One user: when the request was served, if it was, and how often the contender was called."""
-    deadline = arrived + PATIENCE
+    deadline = time.monotonic() + PATIENCE
+    chance = random.Random(number)
     backoff = FIRST_BACKOFF
     calls = 0
     while (left := deadline - time.monotonic()) > 0.0:
@@ -95,28 +105,38 @@ async def attend(caller: Caller, number: int, arrived: float, errors: Counter[st
             return [time.monotonic(), calls]
         except Exception as error:
             errors[f"{type(error).__name__}: {str(error)[:200]}"] += 1
-            await asyncio.sleep(backoff * random.uniform(0.75, 1.0))
+            await asyncio.sleep(backoff * chance.uniform(0.75, 1.0))
             backoff = min(2 * backoff, LONGEST_BACKOFF)
     return [None, calls]
 
 
-async def bear(caller: Caller, answer: Answer) -> None:
-    """Bears a load, from the moment it is told."""
-    answer(None)
-    told = await ask()
-    late = []
+async def bear(module: Any, task: dict[str, Any], clock: HandClock, answer: Answer) -> None:
+    """Bears a load."""
+    provider = Provider()
+    address = await provider.listen()
+    loop = asyncio.get_running_loop()
+    loop.waiting = lambda: provider.threads  # type: ignore[attr-defined]
+    place = Place(f"http://{address}/{LIMITED}", Path.cwd(), task["server"])
+    if task["server"]:
+        clock.wake = module.Socket(task["server"]).wake
+    caller = module.caller(place, task["variant"])
     users = []
     errors: Counter[str] = Counter()
-    for number, offset in enumerate(arrivals(told["load"], told["span"])):
-        arrived = told["start"] + offset
-        await asyncio.sleep(max(0.0, arrived - time.monotonic()))
-        late.append(time.monotonic() - arrived)
-        users.append(asyncio.create_task(attend(caller, number, arrived, errors)))
+    start = time.monotonic()
+    for number, offset in enumerate(arrivals(task["load"], task["span"])):
+        await asyncio.sleep(start + offset - time.monotonic())
+        users.append(asyncio.create_task(attend(caller, number, errors)))
     outcomes = await asyncio.gather(*users)
-    answer({"outcomes": outcomes, "late": late, "errors": errors.most_common(3)})
+    answer(
+        {
+            "outcomes": [[served and served - start, calls] for served, calls in outcomes],
+            "seen": [[at - start, *rest] for at, *rest in provider.seen],
+            "errors": errors.most_common(3),
+        }
+    )
 
 
-async def main() -> None:
+def main() -> None:
     """Does what the argument says."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -125,17 +145,20 @@ async def main() -> None:
         answers.write(json.dumps(value) + "\n")
 
     task = json.loads(sys.argv[1])
-    module = importlib.import_module(f"contenders.{task['module']}")
+    name = f"contenders.{task['module']}"
+    if task["kind"] == "load":
+        clock = HandClock(Path(task["clock"]))
+        module = importlib.import_module(name)
+        with asyncio.Runner(loop_factory=lambda: Loop(clock)) as runner:
+            runner.run(bear(module, task, clock, answer))
+        return
+    module = importlib.import_module(name)
     place = Place(task["provider"], Path.cwd(), task["server"])
     if task["kind"] == "picks":
-        await measure(await module.picks(place, task["variant"]), answer)
-        return
-    caller = module.caller(place, task["variant"])
-    if task["kind"] == "whole":
-        await measure([Pick("", lambda: caller.call("request 1", PATIENCE), is_async=True)], answer)
+        asyncio.run(measure(lambda: module.picks(place, task["variant"]), answer))
     else:
-        await bear(caller, answer)
+        asyncio.run(measure(lambda: whole(module, place, task["variant"]), answer))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

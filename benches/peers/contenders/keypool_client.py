@@ -1,59 +1,65 @@
-"""keypool, by the client that it ships for Python (`examples/python/keypool.py`)."""
+"""keypool, asked over its socket as `examples/README.md` tells every client."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import socket
-import sys
-import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from contenders import Pick, Place
 from eight_keys import MODEL
 
-sys.path.append(str(Path(__file__).parents[3] / "examples" / "python"))
-import keypool  # noqa: E402
-
-#: More than ever wait at once.
-THREADS = 400
+#: Headers that say when a provider will serve again.
+TELLING = ("retry-after", "x-ratelimit-")
 
 
-class Client:
-    """Calls by threads, because the client is not for asyncio."""
+class Caller:
+    """Selects, sends, and reports or rotates."""
 
     def __init__(self, place: Place) -> None:
-        self.pool = keypool.Client(place.server)
-        self.provider = urllib.parse.urlsplit(place.provider)
-        self.threads = ThreadPoolExecutor(THREADS)
+        daemon = aiohttp.UnixConnector(place.server, limit=0)
+        self.daemon = aiohttp.ClientSession("http://localhost", connector=daemon)
+        self.provider = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self.url = f"{place.provider}/v1/chat/completions"
 
     async def call(self, text: str, patience: float) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self.threads, self.call_and_wait, text, patience)
+        wait = {"wait_ms": int(patience * 1000)}
+        lease = await self.ask("select", {"model": MODEL, **wait})
+        while True:
+            report = {"lease_id": lease["lease_id"], **await self.send(text, lease["header"])}
+            if report["status"] == 200:
+                await self.ask("report", report)
+                return
+            lease = await self.ask("rotate", report | wait)
 
-    def call_and_wait(self, text: str, patience: float) -> None:
-        """The same in a thread."""
+    async def send(self, text: str, header: dict[str, str]) -> dict[str, Any]:
+        """Sends a request to the provider, and makes a report of its answer."""
+        body = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
+        headers = {header["name"]: header["value"]}
+        async with self.provider.post(self.url, json=body, headers=headers) as answer:
+            text = await answer.text()
+            if answer.status == 200:
+                return {"status": 200, "tokens_used": json.loads(text)["usage"]["prompt_tokens"]}
+            told = {
+                name: value
+                for name, value in answer.headers.items()
+                if name.lower().startswith(TELLING)
+            }
+            return {"status": answer.status, "headers": told, "body": text}
 
-        def ask(lease: keypool.Lease) -> keypool.Answer:
-            connection = http.client.HTTPConnection(self.provider.netloc, timeout=patience)
-            body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": text}]})
-            headers = {"Content-Type": "application/json", **lease.header}
-            try:
-                path = f"{self.provider.path}/v1/chat/completions"
-                connection.request("POST", path, body, headers)
-                response = connection.getresponse()
-                return keypool.Answer(response.status, dict(response.headers), response.read())
-            finally:
-                connection.close()
-
-        wait_ms = int(patience * 1000)
-        self.pool.call_with_rotation(ask, give_up_after=patience, wait_ms=wait_ms, model=MODEL)
+    async def ask(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the daemon answers."""
+        async with self.daemon.post(f"/v1/{what}", json=body) as answer:
+            told = await answer.json(content_type=None)
+            if answer.status != 200:
+                raise RuntimeError(told["detail"])
+            return told
 
 
-class _Socket(http.client.HTTPConnection):
+class Socket(http.client.HTTPConnection):
     """One connection that is kept, as any HTTP client with a pool does."""
 
     def __init__(self, path: str) -> None:
@@ -83,13 +89,18 @@ class _Socket(http.client.HTTPConnection):
         body = {"lease_id": lease["lease_id"], "outcome": "success", "tokens_used": 10}
         self.ask("POST", "/v1/report", body)
 
+    def wake(self) -> None:
+        """Lets the daemon see that its clock has moved: it looks at it between two requests."""
+        self.ask("GET", "/livez", None)
+        self.ask("GET", "/livez", None)
 
-def caller(place: Place, variant: str) -> Client:
-    return Client(place)
+
+def caller(place: Place, variant: str) -> Caller:
+    return Caller(place)
 
 
 async def picks(place: Place, variant: str) -> list[Pick]:
-    connection = _Socket(place.server)
+    connection = Socket(place.server)
     return [
         Pick("nothing but an answer (`GET /livez`)", lambda: connection.ask("GET", "/livez", None)),
         Pick("select", connection.select, after=connection.report),
