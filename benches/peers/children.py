@@ -25,9 +25,8 @@ PATIENCE = 120.0
 
 #: What all have in their environment, to the good of the contenders.
 ENVIRONMENT = {
-    # Some make a client anew for each request, which reads all authorities that there are, for 20 to
-    # 70 ms. No request here needs any, so there is one.
-    "SSL_CERT_FILE": str(HERE / "authority.pem"),
+    # One authority instead of all: see `install`.
+    "SSL_CERT_FILE": str(Path(sys.prefix) / "authority.pem"),
     # LiteLLM would fetch its price map from the network.
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
@@ -40,9 +39,7 @@ class Failed(Exception):
 class Child:
     """A process with a directory and a log of its own."""
 
-    def __init__(
-        self, command: list[str], directory: Path, speaks: bool = False, **environment: str
-    ) -> None:
+    def __init__(self, command: list[str], directory: Path, speaks: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / "log.txt"
         log = self.log.open("w")
@@ -52,7 +49,7 @@ class Child:
             stdout=subprocess.PIPE if speaks else log,
             stderr=log,
             cwd=directory,
-            env={**os.environ, **ENVIRONMENT, **environment},
+            env={**os.environ, **ENVIRONMENT},
             text=True,
         )
 
@@ -112,10 +109,7 @@ class Provider(Child):
         self.address = f"http://{self.answer()}/{OPEN}"
 
 
-class Keypool(Child):
-    """keypool with the eight keys, their limits times `factor`; with state file and metrics."""
-
-    SETTINGS = """
+SETTINGS = """
 socket = "keypool.sock"
 keys = "keys.json"
 env_files = ["keys.env"]
@@ -126,23 +120,30 @@ metrics_addr = "127.0.0.1:0"
 enabled = false
 """
 
-    def __init__(
-        self, binary: Path, directory: Path, factor: int = 1, **environment: str
-    ) -> None:
-        directory.mkdir(parents=True)
+
+def configure(directory: Path, factor: int = 1) -> None:
+    """Makes a directory in which keypool can be started: the eight keys, their limits times `factor`,
+    a state file, and metrics.
+    """
+    directory.mkdir(parents=True)
+    (directory / "keypool.toml").write_text(SETTINGS)
+    entries = [
+        {"key_id": key.name, "provider": "openai", "model_name": MODEL, "rpm": key.rpm * factor}
+        for key in KEYS
+    ]
+    (directory / "keys.json").write_text(json.dumps({"keys": entries}))
+    secrets = directory / "keys.env"
+    secrets.touch(0o600)
+    secrets.write_text("".join(f"OPENAI_KEY_{key.name}={key.secret}\n" for key in KEYS))
+
+
+class Keypool(Child):
+    """keypool, in a directory that is configured."""
+
+    def __init__(self, binary: Path, directory: Path) -> None:
+        super().__init__([str(binary), "--config", "keypool.toml", "serve"], directory)
         # As the contenders see it from their directories: the path of a socket must be short.
         self.socket = f"../{directory.name}/keypool.sock"
-        (directory / "keypool.toml").write_text(self.SETTINGS)
-        entries = [
-            {"key_id": key.name, "provider": "openai", "model_name": MODEL, "rpm": key.rpm * factor}
-            for key in KEYS
-        ]
-        (directory / "keys.json").write_text(json.dumps({"keys": entries}))
-        secrets = directory / "keys.env"
-        secrets.touch(0o600)
-        secrets.write_text("".join(f"OPENAI_KEY_{key.name}={key.secret}\n" for key in KEYS))
-        command = [str(binary), "--config", "keypool.toml", "serve"]
-        super().__init__(command, directory, **environment)
         self.wait_until((directory / "keypool.sock").exists)
 
 

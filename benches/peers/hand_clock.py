@@ -1,18 +1,17 @@
-"""Time that moves by hand, for a process and for a daemon beside it.
+"""Time that moves by hand.
 
-The clocks of Python, and of a daemon with `clock.c` preloaded, stand still while anything is being
-computed or is on its way through a socket, and then jump to the next moment for which something is
-planned. So minutes of load take as long as the computing in them, and how fast the machine is, and
-what else it does, changes no figure.
+The clocks of a process, and of the daemon beside it, stand still while anything is being computed or
+is on its way through a socket, and then jump to the next moment for which something is planned. So
+minutes of load take as long as the computing in them, and neither how fast the machine is nor what
+else it does changes a figure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import mmap
 import selectors
-import struct
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,36 +24,43 @@ WALL = 1_767_268_807_000_000_000
 #: Real seconds of silence after which nothing is on its way any more.
 SILENCE = 0.001
 
-HANDS = struct.Struct("=QQ")
-
-
-def set_hands(file: Path) -> None:
-    """Makes the file of a clock that has not moved yet."""
-    # A thread that waits until a time by the kernel's clock must not find that it is long over.
-    now = time.monotonic_ns()
-    file.write_bytes(HANDS.pack(now, WALL - now))
-
 
 class HandClock:
-    """The clocks of this process, and of the daemon that reads `file`."""
+    """The clocks of this process, made before anything is imported that might keep the real ones."""
 
-    def __init__(self, file: Path) -> None:
-        with file.open("r+b") as opened:
-            self.hands = mmap.mmap(opened.fileno(), HANDS.size)
-        self.now, self.ahead = HANDS.unpack(self.hands)
-        #: What a daemon is woken with, which does not know that its clock has moved.
-        self.wake: Callable[[], None] = lambda: None
-        self.wall = time_machine.travel((self.now + self.ahead) / 1e9, tick=False).start()
-        # Before anything is imported that might keep the real ones.
+    def __init__(self) -> None:
+        self.now = time.monotonic_ns()
+        self.ahead = WALL - self.now
+        self.daemon: subprocess.Popen[str] | None = None
+        self.wall = time_machine.travel(WALL / 1e9, tick=False).start()
+        self.sleep = time.sleep
         time.monotonic = lambda: self.now / 1e9  # type: ignore[assignment]
         time.monotonic_ns = lambda: self.now  # type: ignore[assignment]
 
+    def take_along(self, binary: str, directory: Path) -> None:
+        """Starts a daemon whose clock moves with these."""
+        self.daemon = subprocess.Popen(
+            [binary, "keypool.toml"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=directory,
+            text=True,
+        )
+        while not (directory / "keypool.sock").exists():
+            if self.daemon.poll() is not None:
+                raise RuntimeError("keypool does not start")
+            self.sleep(0.01)
+
     def move(self, seconds: float) -> None:
         """Moves all of them on."""
-        self.now += math.ceil(seconds * 1e9)
-        HANDS.pack_into(self.hands, 0, self.now, self.ahead)
+        nanos = math.ceil(seconds * 1e9)
+        self.now += nanos
         self.wall.move_to((self.now + self.ahead) / 1e9)
-        self.wake()
+        if self.daemon is not None:
+            assert self.daemon.stdin is not None and self.daemon.stdout is not None
+            self.daemon.stdin.write(f"{nanos}\n")
+            self.daemon.stdin.flush()
+            self.daemon.stdout.readline()
 
 
 class _Selector(selectors.DefaultSelector):
@@ -80,7 +86,7 @@ class Loop(asyncio.SelectorEventLoop):
     """An event loop whose time is that of a hand clock."""
 
     def __init__(self, clock: HandClock) -> None:
-        #: Jobs that threads have, and those of them that wait for something in this loop.
+        #: Jobs that threads have, and how many of them wait for something in this loop.
         self.jobs = 0
         self.waiting: Callable[[], int] = lambda: 0
         super().__init__(_Selector(clock, lambda: self.jobs > self.waiting()))

@@ -39,18 +39,18 @@ def names(absent: dict[str, str]) -> dict[Contender, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--keypool", type=Path, required=True, help="the binary of keypool")
+    parser.add_argument("--release", type=Path, required=True, help="the directory of the binaries")
     parser.add_argument("--only", choices=["picks", "quality"], help="one of the two tables")
     parser.add_argument("--no-bounds", action="store_true", help="only print")
     parser.add_argument("--pick-seconds", type=float, default=2.0, help="for each kind of pick")
     parser.add_argument("--warm-up", type=float, default=90.0, help="seconds of load before it counts")
-    parser.add_argument("--measured", type=float, default=300.0, help="seconds of load that count")
+    parser.add_argument("--measured", type=float, default=180.0, help="seconds of load that count")
     arguments = parser.parse_args()
 
     venv = Path(sys.prefix)
     absent = not_installed(venv)
     named = names(absent)
-    binary = arguments.keypool.resolve()
+    release = arguments.release.resolve()
     # Kept for whoever wants to see the logs.
     scratch = venv / "run"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -62,12 +62,13 @@ def main() -> int:
     unable = [f"{package} does not install: {reason}" for package, reason in absent.items()]
     bounds = []
     if arguments.only != "quality":
-        costs = picks.measure(binary, scratch, arguments.pick_seconds, set(absent))
+        costs = picks.measure(release / "keypool", scratch, arguments.pick_seconds, set(absent))
         unable += costs.failed
         print(f"\n{picks.of_picks(costs.picks, named)}\n\n{picks.of_whole(costs.whole, named)}")
     if arguments.only != "picks":
         span = quality.Span(arguments.warm_up, arguments.measured)
-        qualities, failed = quality.measure(binary, scratch, span, set(absent))
+        daemon = release / "examples" / "hand_clock_daemon"
+        qualities, failed = quality.measure(daemon, scratch, span, set(absent))
         unable += failed
         for load in quality.LOADS:
             print(f"\n{quality.of_load(qualities, load, span, named)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from children import Child, Failed, Keypool, LitellmProxy, Provider, Worker
+from children import Child, Failed, Keypool, LitellmProxy, Provider, Worker, configure
 from contenders import KEYPOOL, PICKS, PROXY, WHOLE, Contender
 from table import percentile, table, three_digits
 
@@ -43,7 +43,8 @@ def measure(binary: Path, scratch: Path, seconds: float, absent: set[str]) -> Co
     try:
         provider = Provider(scratch / "provider")
         children.append(provider)
-        keypool = Keypool(binary, scratch / "keypool", FACTOR)
+        configure(scratch / "keypool", FACTOR)
+        keypool = Keypool(binary, scratch / "keypool")
         children.append(keypool)
         servers = {KEYPOOL: keypool.socket}
         if PROXY.package not in absent:

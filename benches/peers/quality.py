@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from attainable import grants
-from children import Child, Failed, Keypool, Worker
+from children import Failed, Worker, configure
 from contenders import KEYPOOL, QUALITY, Contender
 from eight_keys import CAPACITY
-from hand_clock import set_hands
 from table import number, percentile, table
 from traffic import arrivals
 
@@ -74,13 +72,9 @@ def attainable(load: int, span: Span) -> float:
 
 
 def measure(
-    binary: Path, scratch: Path, span: Span, absent: set[str]
+    daemon: Path, scratch: Path, span: Span, absent: set[str]
 ) -> tuple[list[Quality], list[str]]:
     """All contenders with all loads, a few at a time."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    clock = scratch / "clock.so"
-    source = Path(__file__).with_name("clock.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", clock, source], check=True)
     cells = [
         (contender, load)
         for contender in QUALITY
@@ -91,7 +85,7 @@ def measure(
     def cell(place: int) -> Quality | str:
         contender, load = cells[place]
         try:
-            return run(contender, load, span, binary, clock, scratch / f"load-{place}")
+            return run(contender, load, span, daemon, scratch / f"load-{place}")
         except Failed as failed:
             return f"{contender.label}, {load} %: {failed}"
 
@@ -102,29 +96,18 @@ def measure(
     return qualities, [result for result in results if isinstance(result, str)]
 
 
-def run(
-    contender: Contender, load: int, span: Span, binary: Path, clock: Path, directory: Path
-) -> Quality:
+def run(contender: Contender, load: int, span: Span, daemon: Path, directory: Path) -> Quality:
     """One contender with one load, in its own time."""
-    directory.mkdir()
-    hands = directory / "hands"
-    set_hands(hands)
-    children: list[Child] = []
+    task: dict[str, Any] = {"kind": "load", "load": load, "span": span.end, "daemon": ""}
+    if contender == KEYPOOL:
+        beside = directory.with_name(f"{directory.name}-keypool")
+        configure(beside)
+        task |= {"daemon": str(daemon), "beside": str(beside)}
+    worker = Worker(contender, directory, **task)
     try:
-        server = ""
-        if contender == KEYPOOL:
-            daemon = directory.with_name(f"{directory.name}-daemon")
-            moved = {"LD_PRELOAD": str(clock), "HAND_CLOCK": str(hands)}
-            keypool = Keypool(binary, daemon, **moved)
-            children.append(keypool)
-            server = keypool.socket
-        task = {"load": load, "span": span.end, "server": server, "clock": str(hands)}
-        worker = Worker(contender, directory, kind="load", **task)
-        children.append(worker)
         return judge(contender, load, span, worker.answer())
     finally:
-        for child in children:
-            child.stop()
+        worker.stop()
 
 
 def judge(contender: Contender, load: int, span: Span, told: dict[str, Any]) -> Quality:

@@ -116,9 +116,12 @@ async def bear(module: Any, task: dict[str, Any], clock: HandClock, answer: Answ
     address = await provider.listen()
     loop = asyncio.get_running_loop()
     loop.waiting = lambda: provider.threads  # type: ignore[attr-defined]
-    place = Place(f"http://{address}/{LIMITED}", Path.cwd(), task["server"])
-    if task["server"]:
-        clock.wake = module.Socket(task["server"]).wake
+    server = ""
+    if task["daemon"]:
+        directory = Path(task["beside"])
+        clock.take_along(task["daemon"], directory)
+        server = f"../{directory.name}/keypool.sock"
+    place = Place(f"http://{address}/{LIMITED}", Path.cwd(), server)
     caller = module.caller(place, task["variant"])
     users = []
     errors: Counter[str] = Counter()
@@ -147,7 +150,7 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     name = f"contenders.{task['module']}"
     if task["kind"] == "load":
-        clock = HandClock(Path(task["clock"]))
+        clock = HandClock()
         module = importlib.import_module(name)
         with asyncio.Runner(loop_factory=lambda: Loop(clock)) as runner:
             runner.run(bear(module, task, clock, answer))

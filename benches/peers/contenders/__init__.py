@@ -100,6 +100,5 @@ QUALITY = (
     _router("least-busy"),
     _router("latency-based-routing"),
     _router("usage-based-routing-v2"),
-    _router("usage-based-routing-v2", enforced=True),
     *_LIBRARIES,
 )

@@ -1,6 +1,6 @@
 """gemini-api-rotator: `execute`, with Google's own SDK underneath.
 
-It has one limit for all keys. TODO
+It has one limit for all keys: here the smallest, which is its default, too.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Caller:
             return told
 
 
-class Socket(http.client.HTTPConnection):
+class _Socket(http.client.HTTPConnection):
     """One connection that is kept, as any HTTP client with a pool does."""
 
     def __init__(self, path: str) -> None:
@@ -89,18 +89,13 @@ class Socket(http.client.HTTPConnection):
         body = {"lease_id": lease["lease_id"], "outcome": "success", "tokens_used": 10}
         self.ask("POST", "/v1/report", body)
 
-    def wake(self) -> None:
-        """Lets the daemon see that its clock has moved: it looks at it between two requests."""
-        self.ask("GET", "/livez", None)
-        self.ask("GET", "/livez", None)
-
 
 def caller(place: Place, variant: str) -> Caller:
     return Caller(place)
 
 
 async def picks(place: Place, variant: str) -> list[Pick]:
-    connection = Socket(place.server)
+    connection = _Socket(place.server)
     return [
         Pick("nothing but an answer (`GET /livez`)", lambda: connection.ask("GET", "/livez", None)),
         Pick("select", connection.select, after=connection.report),
