@@ -122,8 +122,8 @@ enabled = false
 
 
 def configure(directory: Path, factor: int = 1) -> None:
-    """Makes a directory in which keypool can be started: the eight keys, their limits times `factor`,
-    a state file, and metrics.
+    """Makes a directory in which keypool can be started: with a state file, metrics, and the eight
+    keys, their limits times `factor`.
     """
     directory.mkdir(parents=True)
     (directory / "keypool.toml").write_text(SETTINGS)

@@ -1,9 +1,9 @@
 """Time that moves by hand.
 
-The clocks of a process, and of the daemon beside it, stand still while anything is being computed or
-is on its way through a socket, and then jump to the next moment for which something is planned. So
-minutes of load take as long as the computing in them, and neither how fast the machine is nor what
-else it does changes a figure.
+The clocks of a process, and of the daemon beside it, stand still while anything is computed or on
+its way through a socket, and then jump to the next moment for which something is planned. So minutes
+of load take as long as the computing in them, and neither how fast the machine is nor what else it
+does changes a figure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SILENCE = 0.001
 
 
 class HandClock:
-    """The clocks of this process, made before anything is imported that might keep the real ones."""
+    """The clocks of this process. To be made before anything is imported that keeps the real ones."""
 
     def __init__(self) -> None:
         self.now = time.monotonic_ns()

@@ -43,8 +43,8 @@ def main() -> int:
     parser.add_argument("--only", choices=["picks", "quality"], help="one of the two tables")
     parser.add_argument("--no-bounds", action="store_true", help="only print")
     parser.add_argument("--pick-seconds", type=float, default=2.0, help="for each kind of pick")
-    parser.add_argument("--warm-up", type=float, default=90.0, help="seconds of load before it counts")
-    parser.add_argument("--measured", type=float, default=180.0, help="seconds of load that count")
+    parser.add_argument("--warm-up", type=float, default=90.0, help="seconds before it counts")
+    parser.add_argument("--measured", type=float, default=180.0, help="seconds that count")
     arguments = parser.parse_args()
 
     venv = Path(sys.prefix)

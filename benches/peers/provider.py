@@ -2,9 +2,8 @@
 
 A request reaches the counter 20 to 250 ms after it came, as over a network; what is over the limit
 is answered with 429 and does not count. It speaks as OpenAI and as Gemini do, with the headers and
-bodies by which these say when to come back. Whoever is measured has a world of its own, which is the
-first segment of the path: `http://127.0.0.1:PORT/WORLD/v1/chat/completions`. In the world `open`
-there are no limits and no delays.
+bodies by which these say when to come back. The first segment of the path is `limited`; or `open`,
+where there are neither limits nor delays: `http://127.0.0.1:PORT/open/v1/chat/completions`.
 """
 
 from __future__ import annotations

@@ -142,7 +142,9 @@ def judge(contender: Contender, load: int, span: Span, told: dict[str, Any]) -> 
     )
 
 
-def of_load(qualities: Sequence[Quality], load: int, span: Span, named: dict[Contender, str]) -> str:
+def of_load(
+    qualities: Sequence[Quality], load: int, span: Span, named: dict[Contender, str]
+) -> str:
     """The table of one load."""
     best = attainable(load, span)
     rows = [["*the best there is*", "0", number(best, 1), "", "", "", ""]]

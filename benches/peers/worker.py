@@ -27,7 +27,7 @@ WARM_UP = 50
 #: The longest that a round is, so that its answer stays small.
 MOST = 50_000
 
-#: Seconds until a request is tried again after a contender has given it up: those of OpenAI's client.
+#: Seconds until a request is tried again that a contender has given up: those of OpenAI's client.
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 8.0
 
 Answer = Callable[[Any], None]

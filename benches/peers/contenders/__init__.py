@@ -17,7 +17,7 @@ from typing import Any, Protocol
 class Place:
     """Where a contender works."""
 
-    #: The provider, with the world of this contender.
+    #: The address of the provider, without `/v1`.
     provider: str
     #: A directory of its own, which is the current one.
     scratch: Path

@@ -1,7 +1,7 @@
 """keycycle: its client for asyncio in the place of OpenAI's, with the limits of each key.
 
-It asks for limits by the hour and the day too; these are those by the minute, for as long. It has no
-database, as its README shows.
+It asks for limits by the hour and the day too; these are those by the minute, for as long. It has
+no database, as its README shows.
 """
 
 from __future__ import annotations

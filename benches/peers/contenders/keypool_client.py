@@ -15,6 +15,9 @@ from eight_keys import MODEL
 #: Headers that say when a provider will serve again.
 TELLING = ("retry-after", "x-ratelimit-")
 
+#: Of the user's patience this many seconds are for the request itself, and not for the wait.
+RESERVED = 0.5
+
 
 class Caller:
     """Selects, sends, and reports or rotates."""
@@ -26,7 +29,7 @@ class Caller:
         self.url = f"{place.provider}/v1/chat/completions"
 
     async def call(self, text: str, patience: float) -> None:
-        wait = {"wait_ms": int(patience * 1000)}
+        wait = {"wait_ms": max(0, int((patience - RESERVED) * 1000))}
         lease = await self.ask("select", {"model": MODEL, **wait})
         while True:
             report = {"lease_id": lease["lease_id"], **await self.send(text, lease["header"])}

@@ -1,5 +1,4 @@
-"""llm-keypool: its rotator and what calls the provider with it, as its proxy and its LangChain model
-do.
+"""llm-keypool: its rotator, and what calls the provider with it in its proxy and its LangChain model.
 
 Its providers are those that it knows; the simulated one stands in the place of Groq, of which it
 reads the most: the headers that say how many requests are left, and when to come back.
