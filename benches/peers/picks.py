@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,8 @@ def ready(workers: Sequence[Worker], failed: list[str]) -> list[Cost]:
 
 def take_turns(costs: list[Cost], seconds: float, failed: list[str]) -> None:
     """Measures each in each round; only one at any time. Leaves out what fails."""
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
         for cost in list(costs):
             label = f"{cost.worker.contender.label}: {cost.label}".rstrip(": ")
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def attainable(load: int, span: Span) -> float:
 def measure(
     daemon: Path, scratch: Path, span: Span, absent: set[str]
 ) -> tuple[list[Quality], list[str]]:
-    """All contenders with all loads, a few at a time."""
+    """All contenders with all loads, a few at a time; and who could not be measured."""
     cells = [
         (contender, load)
         for contender in QUALITY
@@ -88,6 +89,8 @@ def measure(
             return run(contender, load, span, daemon, scratch / f"load-{place}")
         except Failed as failed:
             return f"{contender.label}, {load} %: {failed}"
+        finally:
+            print(f"measured {contender.label} at {load} %", file=sys.stderr)
 
     # More than processors, because who waits for silence uses none.
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
