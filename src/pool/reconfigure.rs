@@ -127,6 +127,7 @@ impl Pool {
         for provider in &mut self.stock.providers {
             provider.breaker.regroup(|group| kept.moved.get(&group).copied());
         }
+        self.scale_groups();
         self.views.clear();
         self.keys_lost = true;
         self.probes_moved = true;

@@ -116,6 +116,9 @@ impl Pool {
         let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
         let group = self.stock[key].group;
         let seq = self.leases.next();
+        if self.stock[group].holding.is_part() {
+            self.sharing.part_used = Some(now.at);
+        }
         let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
         self.stock.breaker_of(key).granted(seq, expires, now.at);
         let model = model.or_else(|| self.stock[key].settings.models.first().cloned());

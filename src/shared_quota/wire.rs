@@ -68,6 +68,19 @@ pub(super) struct Request<'a> {
     pub(super) letters: Vec<(String, Letter)>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) leaves: bool,
+    /// Whether it wants a part of every limit for when it is cut off.
+    pub(super) shares: bool,
+    /// The part that it has, in 720720ths.
+    pub(super) part: u32,
+    /// The ledger's time of the last answer that it has received.
+    pub(super) heard: &'a str,
+    /// For how many microseconds more counts what it has used in parts.
+    pub(super) keep: u64,
+    /// How many microseconds a request counts.
+    pub(super) window: u64,
+    /// The parts of all that it knows of.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) parts: &'a [(String, u32)],
 }
 
 /// A group that is handed over.
@@ -105,6 +118,17 @@ pub(super) struct Reply {
     pub(super) asked: u64,
     #[serde(deserialize_with = "list")]
     pub(super) groups: Vec<LedgerGroup>,
+    /// The part of every limit that is this daemon's when it is cut off, in 720720ths.
+    #[serde(deserialize_with = "whole")]
+    pub(super) part: u64,
+    /// What is left to those that nobody hears from, in 720720ths.
+    #[serde(deserialize_with = "maybe_whole")]
+    pub(super) withheld: Option<u64>,
+    /// The parts of all.
+    #[serde(deserialize_with = "list")]
+    pub(super) parts: Vec<(String, u32)>,
+    /// Whether every part is as it is to stay.
+    pub(super) settled: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

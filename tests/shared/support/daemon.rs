@@ -65,8 +65,21 @@ pub(crate) fn clock(skew_minutes: i64) -> ManualClock {
 }
 
 impl Daemon {
-    /// Starts a daemon, which goes on with the state in its directory.
+    /// Starts a daemon, which goes on with the state in its directory. However slow the machine is,
+    /// it takes no Redis for dead that lives.
     pub(crate) fn start(plan: &Plan, clock: &ManualClock, runtime: &Handle) -> Self {
+        let timeouts = (Duration::from_secs(1), Duration::from_secs(2));
+        Self::start_with(plan, timeouts, clock, runtime)
+    }
+
+    /// Starts a daemon in which no select waits for longer than the first of the `timeouts`, and
+    /// nothing else for longer than the second.
+    pub(crate) fn start_with(
+        plan: &Plan,
+        timeouts: (Duration, Duration),
+        clock: &ManualClock,
+        runtime: &Handle,
+    ) -> Self {
         let its_clock = Clock::Manual(clock.clone());
         let calendar: Arc<dyn keypool::pool::Calendar> = Arc::new(JiffCalendar);
         let opened = state::open(&plan.dir, &calendar, 1, plan.epoch, its_clock);
@@ -91,8 +104,8 @@ impl Daemon {
             redis_url: Secret::new(&plan.url),
             pool: plan.pool.clone(),
             on_failure: plan.on_failure,
-            timeout: Duration::from_secs(1),
-            redis_timeout: Duration::from_secs(2),
+            timeout: timeouts.0,
+            redis_timeout: timeouts.1,
         };
         let sharer = Sharer::new(
             sharing,
