@@ -128,6 +128,7 @@ impl Pool {
             provider.breaker.regroup(|group| kept.moved.get(&group).copied());
         }
         self.scale_groups();
+        self.sharing.wishes.clear();
         self.views.clear();
         self.keys_lost = true;
         self.probes_moved = true;

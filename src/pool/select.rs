@@ -12,6 +12,7 @@ use super::line::WaiterId;
 use super::refusal::{NoUse, Refusal};
 use super::request::{Ask, SelectRequest};
 use super::settings::KeyId;
+use super::sharing::wishes;
 use super::snapshot::What;
 use super::time::{Instant, Now, WallTime};
 use super::transition::Change;
@@ -99,6 +100,10 @@ impl Pool {
         .make()?;
         let tier = view.tier_of(seat);
         view.tiers[tier].passed(seat);
+        if tier > 0 && self.sharing.on {
+            let better = &view.seats[..view.tiers[tier].seats.start];
+            self.sharing.wishes = wishes(better, &self.stock, ask, now);
+        }
         let seat = view.seats[seat].clone();
         Some(self.grant(ask, seat.key, seat.model, now))
     }

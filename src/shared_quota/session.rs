@@ -1,11 +1,12 @@
 //! One connection with the ledger, from joining to its end.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::effect;
-use super::giving::{Mode, to_give};
+use super::giving::{Mode, to_give, to_grant_a_wish};
 use super::ledger::{Inbox, Ledger, Scripts};
 use super::link::Trouble;
 use super::membership::Membership;
@@ -32,6 +33,9 @@ const MOST_WANTED: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
+/// How soon a group that would be better is asked for again.
+const WISH_AGAIN: Duration = Duration::from_secs(1);
+
 /// How many holders are asked at once where groups are few.
 const ASKED_AT_ONCE: usize = 2;
 
@@ -50,6 +54,8 @@ pub(super) struct Session<'a> {
     quick_beats: u32,
     retry: Duration,
     turn: u64,
+    /// When groups came here.
+    taken_at: HashMap<GroupName, Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -64,6 +70,7 @@ impl<'a> Session<'a> {
             quick_beats: 0,
             retry: FIRST_RETRY,
             turn: 0,
+            taken_at: HashMap::new(),
         }
     }
 
@@ -207,13 +214,43 @@ impl<'a> Session<'a> {
 
     /// Takes groups that requests wait for, and tells others what they should know.
     async fn run_errands(&mut self) -> Result<(), Trouble> {
-        let (news, letters, (names, waiting)) = self.sharer.call(|pool, now| {
-            (pool.take_news(), pool.take_letters(), pool.wanted(MOST_WANTED, now))
+        let (news, letters, (names, waiting), wishes) = self.sharer.call(|pool, now| {
+            let wanted = pool.wanted(MOST_WANTED, now);
+            (pool.take_news(), pool.take_letters(), wanted, pool.take_wishes())
         });
         if !news.is_empty() || !letters.is_empty() {
             self.tell(news, letters).await?;
         }
-        if names.is_empty() { Ok(()) } else { self.take(&names, waiting).await }
+        if !names.is_empty() {
+            self.take(&names, waiting).await
+        } else if !wishes.is_empty() {
+            self.wish(&wishes).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes one of `names`, which requests would rather have used, if nobody needs it.
+    async fn wish(&mut self, names: &[GroupName]) -> Result<(), Trouble> {
+        self.turn += 1;
+        let request = Request {
+            names: names.iter().map(ToString::to_string).collect(),
+            most: 1,
+            ask: 1,
+            turn: self.turn,
+            wish: true,
+            ..Request::default()
+        };
+        let reply = self.ask(|scripts| &scripts.take, request, None).await?;
+        if reply.join {
+            return self.join().await;
+        }
+        if reply.taken.is_empty() {
+            self.sharer.call(|pool, now| pool.expect(names, now.at.plus(WISH_AGAIN), now));
+        } else {
+            self.take_over(&reply);
+        }
+        Ok(())
     }
 
     async fn take(&mut self, names: &[GroupName], waiting: usize) -> Result<(), Trouble> {
@@ -243,15 +280,22 @@ impl<'a> Session<'a> {
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.retry = FIRST_RETRY;
-            let (until, withheld) = (self.membership.until, reply.withheld.map(Part::of));
-            self.sharer.call(|pool, now| {
-                if let Some(withheld) = withheld {
-                    pool.withhold(withheld, now);
-                }
-                effect::take_over(pool, &reply.taken, until, now);
-            });
+            self.take_over(&reply);
         }
         Ok(())
+    }
+
+    /// Becomes the holder of what the ledger has given.
+    fn take_over(&mut self, reply: &Reply) {
+        let (until, withheld) = (self.membership.until, reply.withheld.map(Part::of));
+        let now = self.sharer.clock.now().at;
+        self.taken_at.extend(reply.taken.iter().map(|one| (one.name.as_str().into(), now)));
+        self.sharer.call(|pool, now| {
+            if let Some(withheld) = withheld {
+                pool.withhold(withheld, now);
+            }
+            effect::take_over(pool, &reply.taken, until, now);
+        });
     }
 
     /// Hands `names` over; `waiting` are told.
@@ -274,6 +318,9 @@ impl<'a> Session<'a> {
             return self.join().await;
         }
         self.sharer.call(|pool, now| pool.handed_over(names, now));
+        for name in names {
+            self.taken_at.remove(name);
+        }
         Ok(())
     }
 
@@ -291,7 +338,7 @@ impl<'a> Session<'a> {
     }
 
     async fn read(&mut self, message: Message) -> Result<(), Trouble> {
-        let Message { want, from, free, news, letters } = message;
+        let Message { want, wish, from, free, news, letters } = message;
         self.sharer.call(|pool, now| effect::hear(pool, &news, now));
         if !free.is_empty() {
             let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
@@ -307,7 +354,15 @@ impl<'a> Session<'a> {
         }
         let wanted: Vec<GroupName> = want.iter().map(|name| name.as_str().into()).collect();
         let mode = self.mode;
-        let given = self.sharer.call(|pool, now| to_give(&wanted, &pool.held(now), mode, now.at));
+        let since = |name: &GroupName| self.taken_at.get(name).copied();
+        let given = self.sharer.call(|pool, now| {
+            let held = pool.held(now);
+            if wish {
+                to_grant_a_wish(&wanted, &held, since, now.at)
+            } else {
+                to_give(&wanted, &held, mode, now.at)
+            }
+        });
         match given {
             Some(name) => self.release(&[name], vec![from]).await,
             None => Ok(()),
@@ -366,21 +421,8 @@ impl<'a> Session<'a> {
     /// What it says of itself.
     fn row(&self, held: &[HeldGroup]) -> Row {
         let now = self.sharer.clock.now().at;
-        let room = |group: &HeldGroup| match group.per_minute {
-            Some(limit) if group.free_at <= now => limit.saturating_sub(group.used),
-            Some(_) => 0,
-            None => 1,
-        };
         let waiting = self.sharer.call(|pool, _| pool.waiting().0);
-        Row {
-            name: self.membership.identity.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            held: held.len() as u64,
-            capacity: held.iter().map(|group| group.per_minute).sum(),
-            used: held.iter().map(|group| group.used).sum(),
-            room: held.iter().map(room).sum(),
-            waiting: waiting as u64,
-        }
+        Row::of(&self.membership.identity.name, held, waiting, now)
     }
 
     async fn ask(

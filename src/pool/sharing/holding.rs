@@ -43,10 +43,7 @@ impl Holding {
     pub(in crate::pool) fn share(&mut self, shared: bool) {
         *self = match (*self, shared) {
             (_, false) => Self::Alone,
-            (Self::Held { epoch, .. }, true) => {
-                Self::Held { epoch, until: Instant::ZERO, leaving: false }
-            }
-            (Self::Part { epoch: Some(epoch) }, true) => {
+            (Self::Held { epoch, .. } | Self::Part { epoch: Some(epoch) }, true) => {
                 Self::Held { epoch, until: Instant::ZERO, leaving: false }
             }
             (Self::Alone | Self::Away(_) | Self::Part { epoch: None }, true) => {

@@ -9,6 +9,7 @@ mod holding;
 mod letter;
 mod parcel;
 mod part;
+mod wish;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(super) use parcel::Handover;
 pub use parcel::{DayParcel, Parcel};
 pub(super) use part::Plan;
 pub use part::{CutOff, Part, Terms};
+pub(super) use wish::wishes;
 
 use super::core::Pool;
 use super::group::{GroupIdx, Leases};
@@ -46,6 +48,8 @@ pub(super) struct Sharing {
     letters: Vec<(GroupName, Letter)>,
     /// What was learnt about keys that others should know.
     pub(super) news: Vec<(KeyId, News)>,
+    /// Groups of other daemons that a request would rather have used.
+    pub(super) wishes: Vec<GroupIdx>,
     /// What is left by those that nobody hears from.
     pub(super) rest: Part,
     /// What to go on with when nothing is heard any more.
@@ -111,8 +115,8 @@ impl Pool {
 
     /// Whether there is something to be done for requests that wait, or to be told to others.
     pub(super) fn has_errands(&self) -> bool {
-        let Sharing { asking, letters, news, .. } = &self.sharing;
-        *asking || !letters.is_empty() || !news.is_empty()
+        let Sharing { asking, letters, news, wishes, .. } = &self.sharing;
+        *asking || !letters.is_empty() || !news.is_empty() || !wishes.is_empty()
     }
 
     /// Goes on with the groups that are held here, whatever others do. One that is being handed

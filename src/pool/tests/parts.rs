@@ -157,7 +157,7 @@ impl Fleet {
     fn pass(&mut self, span: Duration) {
         let end = self.time + span;
         while self.time < end {
-            let step = millis(700).min(end - self.time);
+            let step = millis(700).min(end.saturating_sub(self.time));
             self.time += step;
             for n in 0..self.daemons.len() {
                 self.daemons[n].pass(step);
@@ -221,7 +221,7 @@ fn what_others_hold_is_used_in_part_when_the_last_of_them_must_have_heard_of_it(
 fn a_part_ends_after_a_day() {
     let mut fleet = two();
     fleet.cut_off(0, true);
-    fleet.daemons[0].pass(DAY - seconds(1));
+    fleet.daemons[0].pass(DAY.saturating_sub(seconds(1)));
     assert_eq!(fleet.drain(0), 5);
     fleet.daemons[0].pass(seconds(99));
     assert_eq!(fleet.daemons[0].waits_for(any()), WaitsFor::OtherDaemon);
@@ -305,7 +305,7 @@ fn play(steps: Vec<Step>) {
                         *of == group && *at + seconds(60) > fleet.time
                     };
                     let used = grants.iter().filter(recent).count();
-                    assert!(used <= limits[group].1 as usize, "{used} of {}", limits[group].0);
+                    assert!(used as u64 <= limits[group].1, "{used} of {}", limits[group].0);
                 }
             }
             Step::Take { group, to } => fleet.take(group, to),

@@ -78,7 +78,7 @@ table.sort(ranked, function(a, b)
 end)
 for n = 1, math.min(#ranked, q.ask) do
   local asked = ranked[1 + (n - 1 + q.turn) % #ranked]
-  post(asked.place, { want = holders[asked.id], from = q.id })
+  post(asked.place, { want = holders[asked.id], wish = q.wish, from = q.id })
 end
 reply.asked = math.min(#ranked, q.ask)
 return cjson.encode(reply)
