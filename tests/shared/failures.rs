@@ -22,6 +22,9 @@ const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 const RPM: u64 = 60;
 const CAPACITY: u64 = 4 * RPM;
 
+/// As much of it as is granted on any machine.
+const MOST: u64 = CAPACITY * 3 / 4;
+
 /// A fleet of two, each of which holds some of four keys.
 async fn two(on_failure: OnFailure) -> Trial {
     let keys = ["a", "b", "c", "d"].map(|name| key(name, RPM));
@@ -57,7 +60,7 @@ async fn until(what: &str, trial: &mut Trial, holds: impl Fn(&mut Trial) -> bool
     panic!("{what} never came about");
 }
 
-/// `span` under twice the load that there is capacity for. Every request has its answer within the
+/// `span` in which each daemon alone is asked for all that there is. Every request has its answer within the
 /// timeout. Says how many the provider has admitted in the last minute.
 async fn load(trial: &mut Trial, span: Duration, mut every_step: impl FnMut(&Trial)) -> u64 {
     const ROUND: Duration = Duration::from_secs(2);
@@ -65,7 +68,7 @@ async fn load(trial: &mut Trial, span: Duration, mut every_step: impl FnMut(&Tri
     for _ in 0..span.as_secs() / ROUND.as_secs() {
         every_step(trial);
         for n in 0..trial.daemons.len() {
-            for _ in 0..2 * CAPACITY / 60 {
+            for _ in 0..CAPACITY * ROUND.as_secs() / 60 {
                 trial.ask(n, AT_ONCE);
             }
         }
@@ -76,7 +79,8 @@ async fn load(trial: &mut Trial, span: Duration, mut every_step: impl FnMut(&Tri
         admitted.push(trial.seen().admitted);
     }
     let rounds = usize::try_from(60 / ROUND.as_secs()).unwrap();
-    admitted[admitted.len() - 1] - admitted[admitted.len() - 1 - rounds]
+    let last = admitted.len() - 1;
+    admitted[last] - last.checked_sub(rounds).map_or(0, |first| admitted[first])
 }
 
 /// Five seconds, in which daemons come back by themselves.
@@ -84,7 +88,7 @@ async fn five_seconds(trial: &mut Trial) {
     for _ in 0..10 {
         trial.pass(STEP).await;
         // What a machine does in half a second.
-        for _ in 0..25 {
+        for _ in 0..12 {
             trial.settle().await;
         }
     }
@@ -95,16 +99,15 @@ async fn survive(on_failure: OnFailure, fault: Fault) {
     let case = format!("{} {fault:?}", on_failure.name());
     let mut trial = two(on_failure).await;
     fault.prepare(&trial.redis);
-    load(&mut trial, Duration::from_secs(62), |_| {}).await;
+    load(&mut trial, Duration::from_secs(20), |_| {}).await;
     let ongoing = fault.strike(&mut trial.redis);
     let in_the_last_minute =
-        load(&mut trial, Duration::from_secs(170), |trial| ongoing.go_on(&trial.redis)).await;
+        load(&mut trial, Duration::from_secs(156), |trial| ongoing.go_on(&trial.redis)).await;
     if fault.keeps_redis_away() {
         assert!(!are_in_touch(&trial), "{case}");
         let granted = match on_failure {
             OnFailure::Owned => 1..=CAPACITY,
-            OnFailure::Share => CAPACITY * 9 / 10..=CAPACITY,
-            OnFailure::Open => CAPACITY..=u64::MAX,
+            OnFailure::Share | OnFailure::Open => MOST..=CAPACITY,
             OnFailure::Closed => 0..=0,
         };
         assert!(granted.contains(&in_the_last_minute), "{case}: {in_the_last_minute}");
@@ -112,8 +115,8 @@ async fn survive(on_failure: OnFailure, fault: Fault) {
     ongoing.end(&mut trial.redis);
     five_seconds(&mut trial).await;
     assert!(are_in_touch(&trial), "{case}");
-    let in_the_last_minute = load(&mut trial, Duration::from_secs(170), |_| {}).await;
-    assert!(in_the_last_minute >= CAPACITY * 9 / 10, "{case}: {in_the_last_minute}");
+    let in_the_last_minute = load(&mut trial, Duration::from_secs(130), |_| {}).await;
+    assert!(in_the_last_minute >= MOST, "{case}: {in_the_last_minute}");
     if on_failure != OnFailure::Open {
         assert_eq!(trial.seen().over_a_limit, 0, "{case}");
     }
@@ -151,17 +154,17 @@ async fn closed_means_that_nothing_is_granted_without_redis() {
 /// last minute of it, and how much was over a limit.
 async fn one_is_cut_off(on_failure: OnFailure) -> ([u64; 2], u64) {
     let mut trial = two(on_failure).await;
-    load(&mut trial, Duration::from_secs(62), |_| {}).await;
+    load(&mut trial, Duration::from_secs(20), |_| {}).await;
     trial.cut_off(0);
-    load(&mut trial, Duration::from_secs(170), |_| {}).await;
+    load(&mut trial, Duration::from_secs(160), |_| {}).await;
     let before = [0, 1].map(|n| trial.granted_by(n));
     load(&mut trial, Duration::from_secs(62), |_| {}).await;
     let granted = [0, 1].map(|n| trial.granted_by(n) - before[n]);
     trial.join_the_network(0);
     five_seconds(&mut trial).await;
     assert!(are_in_touch(&trial));
-    let in_the_last_minute = load(&mut trial, Duration::from_secs(170), |_| {}).await;
-    assert!(in_the_last_minute >= CAPACITY * 9 / 10, "{in_the_last_minute}");
+    let in_the_last_minute = load(&mut trial, Duration::from_secs(130), |_| {}).await;
+    assert!(in_the_last_minute >= MOST, "{in_the_last_minute}");
     (granted, trial.seen().over_a_limit)
 }
 
@@ -170,7 +173,7 @@ async fn a_daemon_that_alone_is_cut_off_has_its_part_and_the_others_theirs() {
     let (granted, over) = one_is_cut_off(OnFailure::Share).await;
     assert_eq!(over, 0);
     for granted in granted {
-        assert!((CAPACITY * 9 / 20..=CAPACITY * 11 / 20).contains(&granted), "{granted}");
+        assert!((MOST / 2..=CAPACITY / 2 + CAPACITY / 30).contains(&granted), "{granted}");
     }
 }
 
@@ -178,7 +181,7 @@ async fn a_daemon_that_alone_is_cut_off_has_its_part_and_the_others_theirs() {
 async fn a_daemon_that_alone_is_cut_off_refuses_where_that_means_closed() {
     let (granted, over) = one_is_cut_off(OnFailure::Closed).await;
     assert_eq!((granted[0], over), (0, 0));
-    assert!(granted[1] >= CAPACITY * 9 / 10, "{granted:?}");
+    assert!(granted[1] >= MOST, "{granted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -165,10 +165,19 @@ pub(crate) struct Asking {
 impl Asking {
     /// Asks for a key: at once, or as soon as another daemon gives one.
     pub(crate) async fn ask(&self, request: SelectRequest, wait: Duration) -> Option<KeyId> {
+        let asked = self.begin(request, wait);
+        self.end(asked).await
+    }
+
+    /// Asks for a key.
+    pub(crate) fn begin(&self, request: SelectRequest, wait: Duration) -> Option<Selection> {
         let wait = (!wait.is_zero()).then_some(wait);
-        let (asked, _) =
-            self.pool.call(self.clock.now(), |pool, now| pool.select(request, wait, now));
-        let lease = match asked.ok()? {
+        self.pool.call(self.clock.now(), |pool, now| pool.select(request, wait, now)).0.ok()
+    }
+
+    /// What came of it.
+    pub(crate) async fn end(&self, asked: Option<Selection>) -> Option<KeyId> {
+        let lease = match asked? {
             Selection::Granted(lease) => lease,
             Selection::Waiting(waiter) => self.pool.wait_for(waiter).await.ok()?,
         };

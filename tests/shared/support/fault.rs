@@ -70,7 +70,7 @@ impl Fault {
         match self {
             Self::Killed => redis.kill(),
             Self::Stopped => redis.signal(Signal::STOP),
-            Self::SlowByOneSecond => redis.pause(Duration::from_secs(1)),
+            Self::SlowByOneSecond => {}
             Self::ReadOnly => redis.order(&["REPLICAOF", "127.0.0.1", "1"]),
             Self::OutOfMemory => redis.order(&["CONFIG", "SET", "maxmemory", "1"]),
             Self::WrongType => {
@@ -91,7 +91,7 @@ impl Fault {
 }
 
 impl Ongoing {
-    /// Goes on for another moment.
+    /// Goes on for another moment, after two seconds or more.
     pub(crate) fn go_on(&self, redis: &Redis) {
         if self.fault == Fault::SlowByOneSecond {
             redis.pause(Duration::from_secs(1));
@@ -140,7 +140,7 @@ impl Talker {
                 caller.set_nonblocking(false).unwrap();
                 caller.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
                 if listeners.len() % 2 == 0 {
-                    caller.read(&mut [0; 4096]).ok();
+                    drop(caller.read(&mut [0; 4096]));
                 }
                 caller.write_all(b"HTTP/1.1 400 Bad Request\r\n$-7\r\n*9999999999\r\n").ok();
                 listeners.push(caller);

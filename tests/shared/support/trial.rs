@@ -159,8 +159,9 @@ impl Trial {
         self.offered += 1;
         let asking = daemon.asking();
         let (provider, first) = (self.provider.clone(), self.clocks[0].clone());
+        let asked = asking.begin(SelectRequest::default(), patience);
         self.waiting.spawn(async move {
-            if let Some(key) = asking.ask(SelectRequest::default(), patience).await {
+            if let Some(key) = asking.end(asked).await {
                 provider.sees(n, &key, first.now());
             }
         });
