@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use keypool::clock::{Clock, JiffCalendar, ManualClock};
 use keypool::pool::{
-    Instant, KeyId, KeySettings, Limits, Now, Outcome, Pool, PoolSettings, Report, ResetZone,
-    SelectRequest, Selection, SharedPool, WallTime,
+    Instant, KeyId, KeySettings, Lease, Limits, Now, Outcome, Pool, PoolSettings, Report,
+    ResetZone, SelectRequest, Selection, SharedPool, WallTime,
 };
 use keypool::secrets::Secret;
 use keypool::shared_quota::{Identity, OnFailure, Sharer, Sharing, Standing};
@@ -181,11 +181,16 @@ impl Asking {
             Selection::Granted(lease) => lease,
             Selection::Waiting(waiter) => self.pool.wait_for(waiter).await.ok()?,
         };
+        Some(self.settle(&lease))
+    }
+
+    /// Has used a key.
+    pub(crate) fn settle(&self, lease: &Lease) -> KeyId {
         self.keeper.flush(&self.pool);
         self.pool.call(self.clock.now(), |pool, now| {
             pool.report(lease.id, &Report::of(Outcome::Success), now).ok();
         });
         self.keeper.flush(&self.pool);
-        Some(lease.key_id)
+        lease.key_id.clone()
     }
 }
