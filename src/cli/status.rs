@@ -192,7 +192,16 @@ fn shared_quota(shared: &Value, now: WallTime) -> Option<(String, String)> {
             None => format!("by {}; {held}", counted(count("daemons"), "daemon")),
             Some(error) => {
                 let went = time(&shared["away_since"], now);
-                let holds = words(&shared["on_failure"]);
+                let holds = match shared["holds"].as_str() {
+                    Some("leases") => "its leases last".to_owned(),
+                    Some("owned") => "it goes on with what it owns".to_owned(),
+                    Some("open") => "it goes on with full limits".to_owned(),
+                    Some("part") => {
+                        let part = shared["part"].as_f64().unwrap_or(0.0) * 100.0;
+                        format!("it goes on with {part:.1} % of every limit")
+                    }
+                    Some(_) | None => "it refuses".to_owned(),
+                };
                 format!("REDIS WENT AWAY {went}: {error}; {holds}, {held}")
             }
         },

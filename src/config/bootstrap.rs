@@ -245,15 +245,10 @@ fn shared(from: &mut Sources<'_>) -> SharedSettings {
         url.map(Secret::new).ok_or_else(|| "expected a URL such as redis://127.0.0.1/".to_owned())
     };
     let on_failure = |value: &Value| value.one_of(&OnFailure::ALL, OnFailure::name);
-    let on_failure = from.read("shared.on_failure", on_failure).unwrap_or_default();
-    if on_failure == OnFailure::Share {
-        let warning = "\"share\" counts as \"closed\" in this version";
-        from.complain("shared.on_failure", Problem::warning(warning));
-    }
     SharedSettings {
         redis_url: from.read("shared.redis_url", url),
         pool: from.read("shared.pool", pool_name).unwrap_or_else(|| "default".to_owned()),
-        on_failure,
+        on_failure: from.read("shared.on_failure", on_failure).unwrap_or_default(),
         timeout: duration(from, "shared.timeout", 50 * MILLISECOND, MILLISECOND, MINUTE),
         redis_timeout: from
             .read("shared.redis_timeout", |value| value.duration_or_seconds(MILLISECOND..=MINUTE))

@@ -13,7 +13,7 @@ use super::request::Filter;
 use super::rules::Rules;
 use super::select::Lease;
 use super::settings::{KeyId, PoolSettings};
-use super::sharing::{News, Sharing};
+use super::sharing::{News, Plan, Sharing};
 use super::snapshot::{Fact, What};
 use super::stock::Stock;
 use super::time::{Calendar, Instant, Now};
@@ -95,6 +95,7 @@ impl Pool {
     pub fn advance(&mut self, now: Now) {
         self.expire_leases(now);
         self.end_cooldowns(now);
+        self.go_on_in_part(now);
         self.serve_line(now);
     }
 
@@ -103,7 +104,8 @@ impl Pool {
         let lease = self.leases.next_expiry();
         let recovery = self.recoveries.first().map(|&(at, _)| at);
         let line = self.line_due(now);
-        lease.into_iter().chain(recovery).chain(line).min().unwrap_or(Instant::NEVER)
+        let part = self.sharing.plan.map(Plan::due);
+        lease.into_iter().chain(recovery).chain(line).chain(part).min().unwrap_or(Instant::NEVER)
     }
 
     fn expire_leases(&mut self, now: Now) {

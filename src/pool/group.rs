@@ -13,7 +13,7 @@ use super::outcome::{LearnedLimit, LimitKind};
 use super::pace::{Pace, Pacing};
 use super::quota::{Quota, Reservation};
 use super::settings::{KeyId, KeySettings, Limits};
-use super::sharing::{Handover, Holding};
+use super::sharing::{Handover, Holding, Part};
 use super::time::{Calendar, Instant, Now};
 
 /// The place of a group in the pool's list.
@@ -113,6 +113,12 @@ pub(super) struct Group {
     foreign: BTreeMap<String, Instant>,
     /// Whether it has uses that no other daemon knows of, from before limits were shared.
     pub(super) unshared: bool,
+    /// How much of its limits may be used.
+    #[serde(skip)]
+    part: Part,
+    /// Whether that is too little for a single request.
+    #[serde(skip)]
+    shut: bool,
 }
 
 /// When the use of each limit last crossed the warning threshold.
@@ -140,6 +146,8 @@ impl Group {
             holding: Holding::new(shared),
             foreign: BTreeMap::new(),
             unshared: false,
+            part: Part::ALL,
+            shut: false,
         }
     }
 
@@ -155,9 +163,34 @@ impl Group {
 
     /// Takes other limits; what was used stays used.
     pub(super) fn resize(&mut self, key: &KeySettings, guard: Duration) {
-        self.quota.resize(&key.limits, self.pacing.learnt(), &key.reset_zone, guard);
-        self.max_concurrent = key.limits.max_concurrent.map(Into::into);
         self.limits = key.limits;
+        self.part = self.part.under(&self.limits);
+        self.quota.resize(&key.limits, self.pacing.learnt(), &key.reset_zone, guard);
+        self.rescale();
+    }
+
+    /// Keeps to `part` of its limits. Says whether that is news.
+    pub(super) fn scale(&mut self, part: Part) -> bool {
+        let part = part.under(&self.limits);
+        if part == self.part {
+            return false;
+        }
+        self.part = part;
+        self.rescale();
+        true
+    }
+
+    /// Keeps to the part of its limits that it knows of.
+    pub(super) fn rescale(&mut self) {
+        let (in_force, pays) = self.limits.in_part(self.part);
+        self.shut = !pays;
+        self.max_concurrent = in_force.max_concurrent.map(Into::into);
+        self.quota.scale(&in_force, self.pacing.learnt());
+    }
+
+    fn repace(&mut self) {
+        let (in_force, _) = self.limits.in_part(self.part);
+        self.quota.repace(&in_force, self.pacing.learnt());
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -179,6 +212,9 @@ impl Group {
     ) -> (Instant, Option<WaitsFor>) {
         let (at, limit) = self.quota.free_at(tokens, now);
         let mut free = (at, limit.map(WaitsFor::Limit));
+        if self.shut || (at == Instant::NEVER && self.part < Part::ALL) {
+            free = (Holding::soon(now.at), Some(WaitsFor::OtherDaemon));
+        }
         let mut bound = |at: Option<Instant>, reason| {
             if let Some(at) = at
                 && at > free.0
@@ -210,9 +246,15 @@ impl Group {
         ends.get(usize::try_from(over).unwrap_or(usize::MAX)).copied()
     }
 
-    /// Shares its limits with other daemons from here on, or no more.
-    pub(super) fn share(&mut self, shared: bool) {
-        self.unshared |= self.holding == Holding::Alone;
+    /// Shares its limits with other daemons from `now` on, or no more. Nobody will tell then what
+    /// others have used, so it counts as used up, and half of its day.
+    pub(super) fn share(&mut self, shared: bool, now: Instant) {
+        if self.holding == Holding::Alone {
+            self.unshared = true;
+        } else if !shared {
+            self.scale(Part::ALL);
+            self.quota.assume_used(now);
+        }
         self.holding.share(shared);
     }
 
@@ -251,7 +293,7 @@ impl Group {
     /// Takes the pace that the last holder has learnt.
     pub(super) fn take_pace(&mut self, pace: Option<Pace>, now: Instant) {
         self.pacing.take(pace, now);
-        self.quota.repace(&self.limits, self.pacing.learnt());
+        self.repace();
     }
 
     /// Charges one request with `tokens` to lease `seq`.
@@ -312,7 +354,7 @@ impl Group {
     pub(super) fn slow_down(&mut self, now: Instant) {
         if let Some(burst) = self.limits.burst() {
             self.pacing.refused(burst, now);
-            self.quota.repace(&self.limits, self.pacing.learnt());
+            self.repace();
         }
     }
 
@@ -320,7 +362,7 @@ impl Group {
     pub(super) fn speed_up(&mut self, now: Instant) -> bool {
         let faster = self.limits.burst().is_some_and(|burst| self.pacing.succeeded(burst, now));
         if faster {
-            self.quota.repace(&self.limits, self.pacing.learnt());
+            self.repace();
         }
         faster
     }
@@ -353,7 +395,7 @@ impl Group {
     pub(super) fn clear(&mut self) {
         self.cooldown.clear();
         self.pacing.clear();
-        self.quota.repace(&self.limits, None);
+        self.repace();
     }
 
     /// Adds the uses of `other`, whose keys have moved here.

@@ -66,7 +66,9 @@ pub use request::{Filter, MOST_TOKENS, SelectRequest};
 pub use select::{Lease, Selection};
 pub use settings::{KeyId, KeySettings, Limits, PoolSettings, Strategy};
 pub use shared::{SharedPool, Waiting};
-pub use sharing::{DayParcel, GroupName, HeldGroup, Letter, News, Parcel, Taken};
+pub use sharing::{
+    CutOff, DayParcel, GroupName, HeldGroup, Letter, News, Parcel, Part, Taken, Terms,
+};
 pub use snapshot::{Fact, Saved, Snapshot};
 pub use time::{Calendar, Day, Instant, Now, ResetZone, WallTime};
 pub use transition::{Change, Transition};

@@ -15,7 +15,7 @@ use super::time::{Calendar, Instant, Now, ResetZone};
 use super::window::{ChargeId, Window};
 
 /// The length of the windows that providers keep for `rpm` and `tpm`.
-const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Quota {
@@ -84,6 +84,17 @@ impl Quota {
         resize_window(&mut self.tokens, limits.tpm.map(Into::into), span, self.last_use);
         self.repace(limits, learnt);
         self.day.resize(limits.rpd.map(Into::into), zone);
+    }
+
+    /// Keeps to a part of its limits, or to more of them again.
+    pub(super) fn scale(&mut self, limits: &Limits, learnt: Option<Pace>) {
+        let windows = [(&mut self.requests, limits.rpm), (&mut self.tokens, limits.tpm)];
+        for (window, limit) in windows {
+            if let (Some(window), Some(limit)) = (window, limit) {
+                window.resize(limit.get(), window.span());
+            }
+        }
+        self.repace(limits, learnt);
     }
 
     /// Takes the pace that was learnt, or the configured one.

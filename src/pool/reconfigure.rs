@@ -127,6 +127,8 @@ impl Pool {
         for provider in &mut self.stock.providers {
             provider.breaker.regroup(|group| kept.moved.get(&group).copied());
         }
+        self.scale_groups();
+        self.sharing.wishes.clear();
         self.views.clear();
         self.keys_lost = true;
         self.probes_moved = true;

@@ -109,7 +109,7 @@ impl Pool {
             self.ease(lease.group);
         }
         self.settle(&lease, report, now);
-        self.write_to_the_holder(seq, &lease, report);
+        self.write_to_the_holder(seq, &lease, report, now);
         self.blame(seq, &lease, report, now);
         self.tell_the_breaker(seq, &lease, report, now);
         self.serve_line(now);

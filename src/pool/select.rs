@@ -12,6 +12,7 @@ use super::line::WaiterId;
 use super::refusal::{NoUse, Refusal};
 use super::request::{Ask, SelectRequest};
 use super::settings::KeyId;
+use super::sharing::wishes;
 use super::snapshot::What;
 use super::time::{Instant, Now, WallTime};
 use super::transition::Change;
@@ -99,6 +100,10 @@ impl Pool {
         .make()?;
         let tier = view.tier_of(seat);
         view.tiers[tier].passed(seat);
+        if tier > 0 && self.sharing.on {
+            let better = &view.seats[..view.tiers[tier].seats.start];
+            self.sharing.wishes = wishes(better, &self.stock, ask, now);
+        }
         let seat = view.seats[seat].clone();
         Some(self.grant(ask, seat.key, seat.model, now))
     }
@@ -116,6 +121,9 @@ impl Pool {
         let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
         let group = self.stock[key].group;
         let seq = self.leases.next();
+        if self.stock[group].holding.is_part() {
+            self.sharing.part_used = Some(now.at);
+        }
         let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
         self.stock.breaker_of(key).granted(seq, expires, now.at);
         let model = model.or_else(|| self.stock[key].settings.models.first().cloned());

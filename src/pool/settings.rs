@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::quota::is_sound_guard;
+use super::sharing::Part;
 use super::snapshot::FAR;
 use super::time::ResetZone;
 
@@ -112,6 +113,21 @@ impl Limits {
         let Self { rpm, tpm, rpd, max_concurrent, burst_capacity } = self;
         let mut limits = [rpm, tpm, rpd, max_concurrent, burst_capacity].into_iter().flatten();
         limits.all(|limit| limit.get() < FAR)
+    }
+
+    /// So much of each, and whether that is enough for a single request. What is paced rather than
+    /// limited is never less than one.
+    pub(super) fn in_part(&self, part: Part) -> (Self, bool) {
+        let cut = |limit: Option<NonZeroU64>| {
+            let cut = limit.map(|limit| part.of_limit(limit.get()));
+            (cut.map(|cut| NonZeroU64::new(cut).unwrap_or(NonZeroU64::MIN)), cut != Some(0))
+        };
+        let (rpm, pays) = cut(self.rpm);
+        let (tpm, pays_tokens) = cut(self.tpm);
+        let (max_concurrent, has_slot) = cut(self.max_concurrent);
+        let (burst_capacity, _) = cut(self.burst_capacity);
+        let limits = Self { rpm, tpm, rpd: self.rpd, max_concurrent, burst_capacity };
+        (limits, pays && pays_tokens && has_slot)
     }
 
     /// Most requests at once, where requests a minute are limited.

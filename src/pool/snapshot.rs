@@ -54,6 +54,8 @@ pub(super) enum What {
     LetterRead { name: GroupName, letter: Letter },
     /// Another daemon told what it has learnt about a key.
     Heard { key: KeyId, news: News },
+    /// This daemon went on with its part of a group.
+    WentOnInPart { name: GroupName },
 }
 
 /// The state of a pool, to be written.
@@ -135,6 +137,7 @@ impl Pool {
         pool.rules = saved.rules;
         pool.stock.keys = saved.keys;
         pool.stock.groups = saved.groups;
+        pool.stock.groups.iter_mut().for_each(Group::rescale);
         pool.stock.providers = saved.providers;
         pool.leases = saved.leases;
         pool.last_key = saved.last_key;
@@ -217,6 +220,7 @@ impl Pool {
             }
             What::LetterRead { name, letter } => self.read_letter(&name, &letter, now),
             What::Heard { key, news } => self.hear(&key, &news, now),
+            What::WentOnInPart { name } => self.went_on_in_part(&name),
         };
         self.transitions.clear();
         done

@@ -27,6 +27,8 @@ pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem>
             SharedQuota {
                 up: standing.away.is_none(),
                 owned_groups: standing.held,
+                part: standing.part.share(),
+                withheld: standing.withheld.share(),
                 calls: standing.calls,
             }
         }),

@@ -7,6 +7,10 @@ use crate::pool::{GroupName, HeldGroup, Instant};
 /// A group that nobody has used for so long is not needed here.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// A group that has not been used for so long, or has not been here for longer, is given to one who
+/// has others.
+const LONG_IDLE: Duration = Duration::from_secs(10);
+
 /// How the daemons of a fleet share what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
@@ -62,6 +66,22 @@ pub(super) fn to_give(
     }
 }
 
+/// The group of `held` to give to one who would rather use any of `wanted` than what it has.
+/// `since` is when a group came here.
+pub(super) fn to_grant_a_wish(
+    wanted: &[GroupName],
+    held: &[HeldGroup],
+    since: impl Fn(&GroupName) -> Option<Instant>,
+    now: Instant,
+) -> Option<GroupName> {
+    let idle = |group: &&HeldGroup| {
+        let last = group.last_use.max(since(&group.name));
+        last.is_none_or(|at| at.plus(LONG_IDLE) <= now)
+    };
+    let can_pay = |group: &&HeldGroup| group.free_at <= now && wanted.contains(&group.name);
+    held.iter().filter(can_pay).find(idle).map(|group| group.name.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +118,18 @@ mod tests {
     fn gives_what_it_does_not_use() {
         let idle = HeldGroup { last_use: None, ..group("a", 0) };
         assert_eq!(gives(&[idle], Mode::Ownership).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn grants_a_wish_with_what_it_has_not_used_for_long() {
+        let gives = |last_use: Option<Instant>, since: Option<Instant>| {
+            let held = [HeldGroup { last_use, ..group("a", 0) }];
+            to_grant_a_wish(&["a".into()], &held, |_| since, NOW).is_some()
+        };
+        let ago =
+            |seconds: u64| Some(Instant::from_nanos(NOW.as_nanos() - seconds * 1_000_000_000));
+        assert!(gives(None, None) && gives(ago(10), ago(20)));
+        assert!(!gives(ago(9), None) && !gives(None, ago(9)));
     }
 
     #[test]

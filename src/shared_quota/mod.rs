@@ -7,8 +7,8 @@
 //! can do without (`giving`). So Redis is asked when ownership moves, and not when keys are granted.
 //!
 //! `link` is the connection, `wire` what is said over it, `effect` what that does to the pool,
-//! [`Sharer`] the part of the daemon that
-//! does all this, and [`Standing`] how it goes.
+//! `membership` what a daemon has agreed with its fleet (and why that is exact), [`Sharer`] the part
+//! of the daemon that does all this, and [`Standing`] how it goes.
 //!
 //! Invariants: no select waits for Redis longer than the timeout; a group is granted from by one
 //! daemon at a time, as long as nobody outlives his lease (`owned` does, by choice, while Redis is
@@ -19,6 +19,7 @@ mod giving;
 mod identity;
 mod ledger;
 mod link;
+mod membership;
 mod session;
 mod sharer;
 mod standing;
@@ -30,5 +31,5 @@ pub use giving::Mode;
 pub use identity::Identity;
 pub use link::Trouble;
 pub use sharer::{Fleet, OnFailure, Sharer, Sharing};
-pub use standing::Standing;
+pub use standing::{Holds, Standing};
 pub use wire::{Daemon, LedgerGroup, Row};

@@ -1,23 +1,27 @@
 //! One connection with the ledger, from joining to its end.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::effect;
-use super::giving::{Mode, to_give};
-use super::identity::Identity;
+use super::giving::{Mode, to_give, to_grant_a_wish};
 use super::ledger::{Inbox, Ledger, Scripts};
 use super::link::Trouble;
+use super::membership::Membership;
 use super::sharer::Sharer;
 use super::wire::{Message, Released, Reply, Request, Row};
-use crate::pool::{GroupName, HeldGroup, Instant, KeyId, Letter, News, Parcel, Pool, WallTime};
-
-/// How long a daemon that says nothing keeps its groups: a little less than the ledger's 15 s.
-const HELD: Duration = Duration::from_millis(14_900);
+use crate::pool::{
+    GroupName, HeldGroup, Instant, KeyId, Letter, News, Parcel, Part, Pool, WallTime,
+};
 
 /// How often a daemon says that it is alive.
 const BEAT: Duration = Duration::from_secs(5);
+
+/// How often it does so while parts of limits are not as they are to stay, and how many times.
+const QUICK_BEAT: Duration = Duration::from_secs(1);
+const QUICK_BEATS: u32 = 5;
 
 /// How often it looks for groups that it does not need.
 const TIDY: Duration = Duration::from_millis(500);
@@ -28,6 +32,9 @@ const MOST_WANTED: usize = 64;
 /// How soon a group that nobody gave is asked for again; it doubles up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(4);
+
+/// How soon a group that would be better is asked for again.
+const WISH_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many holders are asked at once where groups are few.
 const ASKED_AT_ONCE: usize = 2;
@@ -40,34 +47,30 @@ pub(super) struct Session<'a> {
     sharer: &'a Sharer,
     ledger: Ledger,
     scripts: Scripts,
-    identity: &'a mut Identity,
-    generation: &'a mut String,
+    membership: &'a mut Membership,
     others: Vec<String>,
     mode: Mode,
-    /// Until when what it holds is held.
-    until: Instant,
+    /// How many more times it says soon that it is alive.
+    quick_beats: u32,
     retry: Duration,
     turn: u64,
+    /// When groups came here.
+    taken_at: HashMap<GroupName, Instant>,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
-        sharer: &'a Sharer,
-        ledger: Ledger,
-        identity: &'a mut Identity,
-        generation: &'a mut String,
-    ) -> Self {
+    pub(super) fn new(sharer: &'a Sharer, ledger: Ledger, membership: &'a mut Membership) -> Self {
         Self {
             sharer,
             ledger,
             scripts: Scripts::new(),
-            identity,
-            generation,
+            membership,
             others: Vec::new(),
             mode: Mode::default(),
-            until: Instant::ZERO,
+            quick_beats: 0,
             retry: FIRST_RETRY,
             turn: 0,
+            taken_at: HashMap::new(),
         }
     }
 
@@ -91,7 +94,7 @@ impl<'a> Session<'a> {
         };
         tokio::pin!(reading);
         let clock = self.sharer.clock.clone();
-        let mut beat = clock.now().at.plus(BEAT);
+        let mut beat = clock.now().at.plus(self.pause());
         let mut tidy = clock.now().at.plus(TIDY);
         loop {
             tokio::select! {
@@ -101,7 +104,7 @@ impl<'a> Session<'a> {
                 () = self.sharer.pool.errands() => self.run_errands().await?,
                 () = clock.sleep_until(beat) => {
                     self.beat().await?;
-                    beat = clock.now().at.plus(BEAT);
+                    beat = clock.now().at.plus(self.pause());
                 }
                 () = clock.sleep_until(tidy) => {
                     self.tidy().await?;
@@ -121,7 +124,7 @@ impl<'a> Session<'a> {
         };
         let sent = self.sharer.clock.now().at;
         let reply = self.ask(|scripts| &scripts.join, request, None).await?;
-        self.generation.clone_from(&reply.generation);
+        self.membership.generation.clone_from(&reply.generation);
         let lost: Vec<GroupName> =
             reply.lost.iter().map(|name| GroupName::from(name.as_str())).collect();
         if !lost.is_empty() {
@@ -131,11 +134,21 @@ impl<'a> Session<'a> {
             );
             self.sharer.call(|pool, now| pool.handed_over(&lost, now));
         }
-        self.until = sent.plus(HELD);
-        self.sharer.call(|pool, now| pool.hold_until(self.until, now));
         self.sharer.call(|pool, now| effect::hear(pool, &reply.news, now));
-        self.heed(&reply);
+        self.quick_beats = QUICK_BEATS;
+        self.agree(&reply, sent);
         Ok(())
+    }
+
+    /// How long until it says again that it is alive. Others may count on the part of one that has
+    /// come as soon as it says that it has been told.
+    fn pause(&mut self) -> Duration {
+        if self.quick_beats == 0 {
+            return BEAT;
+        }
+        let has_just_come = self.quick_beats == QUICK_BEATS && self.membership.shares;
+        self.quick_beats -= 1;
+        if has_just_come { Duration::ZERO } else { QUICK_BEAT }
     }
 
     /// Says that it is alive.
@@ -158,10 +171,23 @@ impl<'a> Session<'a> {
         if reply.join {
             return self.join().await;
         }
-        self.until = sent.plus(HELD);
-        self.sharer.call(|pool, now| pool.hold_until(self.until, now));
-        self.heed(&reply);
+        self.agree(&reply, sent);
         Ok(())
+    }
+
+    /// Agrees with what the ledger answers to what was `sent` at that time.
+    fn agree(&mut self, reply: &Reply, sent: Instant) {
+        let received = self.sharer.clock.now().at;
+        let terms = self.membership.agree(reply, sent, received);
+        self.sharer.call(|pool, now| pool.agree(terms, now));
+        if reply.settled {
+            self.quick_beats = 0;
+        }
+        self.heed(reply);
+        self.sharer.board.write(|standing| {
+            standing.part = self.membership.part();
+            standing.withheld = terms.withheld;
+        });
     }
 
     /// Another process goes by the same id, as when a state directory was copied: what this one
@@ -170,27 +196,61 @@ impl<'a> Session<'a> {
         tracing::error!(
             "another process uses the fleet id {} of this daemon's state directory; was it copied? \
              This daemon goes on under another id, without the quota groups that it held",
-            self.identity.id
+            self.membership.identity.id
         );
-        *self.identity = self.identity.renewed();
-        self.sharer.board.write(|standing| standing.id.clone_from(&self.identity.id));
+        self.membership.renew();
+        let id = &self.membership.identity.id;
+        self.sharer.board.write(|standing| standing.id.clone_from(id));
         let names: Vec<GroupName> = self
             .sharer
             .call(|pool, now| pool.held(now).into_iter().map(|group| group.name).collect());
-        self.sharer.call(|pool, now| pool.handed_over(&names, now));
+        self.sharer.call(|pool, now| {
+            pool.handed_over(&names, now);
+            pool.give_up_part(now);
+        });
         // With a new id comes a new inbox.
         Trouble::NoConnection
     }
 
     /// Takes groups that requests wait for, and tells others what they should know.
     async fn run_errands(&mut self) -> Result<(), Trouble> {
-        let (news, letters, (names, waiting)) = self.sharer.call(|pool, now| {
-            (pool.take_news(), pool.take_letters(), pool.wanted(MOST_WANTED, now))
+        let (news, letters, (names, waiting), wishes) = self.sharer.call(|pool, now| {
+            let wanted = pool.wanted(MOST_WANTED, now);
+            (pool.take_news(), pool.take_letters(), wanted, pool.take_wishes())
         });
         if !news.is_empty() || !letters.is_empty() {
             self.tell(news, letters).await?;
         }
-        if names.is_empty() { Ok(()) } else { self.take(&names, waiting).await }
+        if !names.is_empty() {
+            self.take(&names, waiting).await
+        } else if !wishes.is_empty() {
+            self.wish(&wishes).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes one of `names`, which requests would rather have used, if nobody needs it.
+    async fn wish(&mut self, names: &[GroupName]) -> Result<(), Trouble> {
+        self.turn += 1;
+        let request = Request {
+            names: names.iter().map(ToString::to_string).collect(),
+            most: 1,
+            ask: 1,
+            turn: self.turn,
+            wish: true,
+            ..Request::default()
+        };
+        let reply = self.ask(|scripts| &scripts.take, request, None).await?;
+        if reply.join {
+            return self.join().await;
+        }
+        if reply.taken.is_empty() {
+            self.sharer.call(|pool, now| pool.expect(names, now.at.plus(WISH_AGAIN), now));
+        } else {
+            self.take_over(&reply);
+        }
+        Ok(())
     }
 
     async fn take(&mut self, names: &[GroupName], waiting: usize) -> Result<(), Trouble> {
@@ -220,9 +280,22 @@ impl<'a> Session<'a> {
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.retry = FIRST_RETRY;
-            self.sharer.call(|pool, now| effect::take_over(pool, &reply.taken, self.until, now));
+            self.take_over(&reply);
         }
         Ok(())
+    }
+
+    /// Becomes the holder of what the ledger has given.
+    fn take_over(&mut self, reply: &Reply) {
+        let (until, withheld) = (self.membership.until, reply.withheld.map(Part::of));
+        let now = self.sharer.clock.now().at;
+        self.taken_at.extend(reply.taken.iter().map(|one| (one.name.as_str().into(), now)));
+        self.sharer.call(|pool, now| {
+            if let Some(withheld) = withheld {
+                pool.withhold(withheld, now);
+            }
+            effect::take_over(pool, &reply.taken, until, now);
+        });
     }
 
     /// Hands `names` over; `waiting` are told.
@@ -245,6 +318,9 @@ impl<'a> Session<'a> {
             return self.join().await;
         }
         self.sharer.call(|pool, now| pool.handed_over(names, now));
+        for name in names {
+            self.taken_at.remove(name);
+        }
         Ok(())
     }
 
@@ -262,7 +338,7 @@ impl<'a> Session<'a> {
     }
 
     async fn read(&mut self, message: Message) -> Result<(), Trouble> {
-        let Message { want, from, free, news, letters } = message;
+        let Message { want, wish, from, free, news, letters } = message;
         self.sharer.call(|pool, now| effect::hear(pool, &news, now));
         if !free.is_empty() {
             let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
@@ -278,7 +354,15 @@ impl<'a> Session<'a> {
         }
         let wanted: Vec<GroupName> = want.iter().map(|name| name.as_str().into()).collect();
         let mode = self.mode;
-        let given = self.sharer.call(|pool, now| to_give(&wanted, &pool.held(now), mode, now.at));
+        let since = |name: &GroupName| self.taken_at.get(name).copied();
+        let given = self.sharer.call(|pool, now| {
+            let held = pool.held(now);
+            if wish {
+                to_grant_a_wish(&wanted, &held, since, now.at)
+            } else {
+                to_give(&wanted, &held, mode, now.at)
+            }
+        });
         match given {
             Some(name) => self.release(&[name], vec![from]).await,
             None => Ok(()),
@@ -319,7 +403,7 @@ impl<'a> Session<'a> {
         self.others = daemons
             .iter()
             .map(|other| other.id.clone())
-            .filter(|id| *id != self.identity.id)
+            .filter(|id| *id != self.membership.identity.id)
             .collect();
         let groups = self.sharer.call(|pool, _| pool.groups());
         self.mode = Mode::of(groups, daemons.len().max(1));
@@ -337,21 +421,8 @@ impl<'a> Session<'a> {
     /// What it says of itself.
     fn row(&self, held: &[HeldGroup]) -> Row {
         let now = self.sharer.clock.now().at;
-        let room = |group: &HeldGroup| match group.per_minute {
-            Some(limit) if group.free_at <= now => limit.saturating_sub(group.used),
-            Some(_) => 0,
-            None => 1,
-        };
         let waiting = self.sharer.call(|pool, _| pool.waiting().0);
-        Row {
-            name: self.identity.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            held: held.len() as u64,
-            capacity: held.iter().map(|group| group.per_minute).sum(),
-            used: held.iter().map(|group| group.used).sum(),
-            room: held.iter().map(room).sum(),
-            waiting: waiting as u64,
-        }
+        Row::of(&self.membership.identity.name, held, waiting, now)
     }
 
     async fn ask(
@@ -367,13 +438,9 @@ impl<'a> Session<'a> {
             } else {
                 self.others.as_slice()
             };
-        let request = Request {
-            id: &self.identity.id,
-            life: &self.identity.life,
-            generation: self.generation,
-            others,
-            ..request
-        };
+        let (counts, window) =
+            self.sharer.call(|pool, now| (pool.part_counts_for(now), pool.window_span()));
+        let request = self.membership.sign(Request { others, ..request }, counts, window);
         let reply = self.ledger.call(script(&self.scripts), &request, most).await;
         self.sharer.count(match &reply {
             Ok(_) => "ok",

@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::identity::Identity;
 use super::ledger::{Inbox, Ledger, Scripts};
 use super::link::Trouble;
+use super::membership::Membership;
 use super::session::Session;
-use super::standing::{Board, Standing};
+use super::standing::{Board, Holds, Standing};
 use super::wire::{Daemon, LedgerGroup, Request};
 use crate::clock::Clock;
-use crate::pool::{Instant, Now, Pool, SharedPool};
+use crate::pool::{Now, Part, Pool, SharedPool};
 use crate::secrets::Secret;
 use crate::telemetry::{Journal, Metrics};
 
@@ -23,7 +24,7 @@ pub enum OnFailure {
     /// Each daemon goes on with the groups it held.
     #[default]
     Owned,
-    /// Each goes on with its part of every group. In this version the same as [`Self::Closed`].
+    /// Each goes on with its part of every group.
     Share,
     /// Each goes on with full limits.
     Open,
@@ -80,6 +81,23 @@ impl OnFailure {
             Self::Closed => "closed",
         }
     }
+
+    /// What it means for a daemon that has `part` of every limit.
+    fn says(self, part: Part) -> String {
+        match self {
+            Self::Owned => "This daemon goes on with the quota groups that it holds".to_owned(),
+            Self::Open => "This daemon goes on with the full limits of every key".to_owned(),
+            Self::Share if part > Part::NONE => format!(
+                "This daemon goes on with {:.1} % of the limits of every key: of those that it \
+                 holds as soon as its leases have ended, of the others a minute and a half after \
+                 it last heard from Redis",
+                part.share() * 100.0
+            ),
+            Self::Share | Self::Closed => {
+                "This daemon refuses as soon as its leases have ended".to_owned()
+            }
+        }
+    }
 }
 
 impl Sharer {
@@ -96,6 +114,8 @@ impl Sharer {
         board.write(|standing| {
             standing.id.clone_from(&identity.id);
             standing.away = Some((Trouble::NotYet, clock.now().wall));
+            standing.part = Part::NONE;
+            standing.withheld = Part::NONE;
         });
         Arc::new(Self { sharing, pool, journal, metrics, clock, board, identity })
     }
@@ -103,8 +123,18 @@ impl Sharer {
     /// How it goes.
     pub fn standing(&self) -> Standing {
         let mut standing = self.board.read();
-        (standing.held, standing.groups) =
-            self.call(|pool, now| (pool.held(now).len(), pool.groups()));
+        let (in_part, holds_any);
+        (standing.held, standing.groups, in_part, holds_any) = self.call(|pool, now| {
+            (pool.held(now).len(), pool.groups(), pool.groups_in_part(), pool.holds_any(now))
+        });
+        standing.holds = match (standing.away, self.sharing.on_failure) {
+            (None, _) => Holds::Shared,
+            (Some(_), _) if in_part > 0 => Holds::Part,
+            (Some(_), _) if !holds_any => Holds::Nothing,
+            (Some(_), OnFailure::Owned) => Holds::Owned,
+            (Some(_), OnFailure::Open) => Holds::Open,
+            (Some(_), OnFailure::Share | OnFailure::Closed) => Holds::Leases,
+        };
         standing
     }
 
@@ -124,21 +154,22 @@ impl Sharer {
 
     /// Shares until `stopping` is cancelled, and hands over then what it holds.
     pub async fn run(self: Arc<Self>, stopping: CancellationToken) -> io::Result<()> {
-        let mut identity = self.identity.clone();
-        let mut generation = String::new();
+        let shares = self.sharing.on_failure == OnFailure::Share;
+        let mut membership = Membership::new(self.identity.clone(), shares);
         let mut failures = 0_u32;
         loop {
             let ended = tokio::select! {
-                ended = self.share(&mut identity, &mut generation, &mut failures, &stopping) => ended,
+                ended = self.share(&mut membership, &mut failures, &stopping) => ended,
                 () = stopping.cancelled(), if failures > 0 => return Ok(()),
             };
             let Err(trouble) = ended else { return Ok(()) };
             failures += 1;
+            self.go_on_alone(failures);
             // A connection that breaks once is made anew before anything is concluded.
             if failures > 1 {
-                self.is_away(trouble);
+                self.is_away(trouble, membership.part());
                 tokio::select! {
-                    () = tokio::time::sleep(pause(failures)) => {}
+                    () = self.clock.sleep(pause(failures)) => {}
                     () = stopping.cancelled() => return Ok(()),
                 }
             }
@@ -148,21 +179,20 @@ impl Sharer {
     /// Shares as long as the connection lasts.
     async fn share(
         &self,
-        identity: &mut Identity,
-        generation: &mut String,
+        membership: &mut Membership,
         failures: &mut u32,
         stopping: &CancellationToken,
     ) -> Result<(), Trouble> {
         let ledger = Ledger::connect(&self.sharing).await?;
-        let inbox = Inbox::connect(&self.sharing, &identity.id).await?;
-        let mut session = Session::new(self, ledger, identity, generation);
+        let inbox = Inbox::connect(&self.sharing, &membership.identity.id).await?;
+        let mut session = Session::new(self, ledger, membership);
         session.join().await?;
         *failures = 0;
         self.is_back();
         session.run(inbox, stopping).await
     }
 
-    fn is_away(&self, trouble: Trouble) {
+    fn is_away(&self, trouble: Trouble, part: Part) {
         let now = self.clock.now();
         let mut news = false;
         self.board.write(|standing| {
@@ -170,25 +200,19 @@ impl Sharer {
             news = was != Some(trouble);
             standing.away = Some((trouble, since));
         });
+        self.call(|pool, _| pool.set_patience(None));
         if news {
-            tracing::error!(
-                "Redis is away: {trouble}. {}",
-                match self.sharing.on_failure {
-                    OnFailure::Owned => "This daemon goes on with the quota groups that it holds",
-                    OnFailure::Open => "This daemon goes on with the full limits of every key",
-                    OnFailure::Share | OnFailure::Closed => {
-                        "This daemon refuses as soon as its leases have ended"
-                    }
-                }
-            );
+            tracing::error!("Redis is away: {trouble}. {}", self.sharing.on_failure.says(part));
         }
-        self.call(|pool, now| {
-            pool.set_patience(None);
-            match self.sharing.on_failure {
-                OnFailure::Owned => pool.hold_until(Instant::NEVER, now),
-                OnFailure::Open => pool.hold_all(now),
-                OnFailure::Share | OnFailure::Closed => {}
-            }
+    }
+
+    /// Does what is to be done when Redis may be away. Parts and leases need nothing: what follows
+    /// on them is agreed while it is there.
+    fn go_on_alone(&self, failures: u32) {
+        self.call(|pool, now| match self.sharing.on_failure {
+            OnFailure::Owned => pool.hold_on(now),
+            OnFailure::Open if failures > 1 => pool.hold_all(now),
+            OnFailure::Open | OnFailure::Share | OnFailure::Closed => {}
         });
     }
 

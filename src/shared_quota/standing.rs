@@ -6,11 +6,45 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::giving::Mode;
 use super::link::Trouble;
 use super::wire::Daemon;
-use crate::pool::WallTime;
+use crate::pool::{Part, WallTime};
+
+/// What a daemon may grant from at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Holds {
+    /// What is shared through the ledger.
+    Shared,
+    /// What it holds, as long as its leases last.
+    Leases,
+    /// What it held when Redis went away.
+    Owned,
+    /// Its part of every group.
+    Part,
+    /// Everything.
+    Open,
+    /// Nothing.
+    #[default]
+    Nothing,
+}
+
+impl Holds {
+    /// The name in `/v1/status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Leases => "leases",
+            Self::Owned => "owned",
+            Self::Part => "part",
+            Self::Open => "open",
+            Self::Nothing => "nothing",
+        }
+    }
+}
 
 /// How the sharing goes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
+    /// What this daemon may grant from.
+    pub holds: Holds,
     /// Whether the ledger is in use; why not, and since when.
     pub away: Option<(Trouble, WallTime)>,
     /// How groups are shared.
@@ -25,6 +59,10 @@ pub struct Standing {
     pub groups: usize,
     /// Whether the ledger waits for daemons that may hold groups it does not know of.
     pub learning: bool,
+    /// The part of every limit that is this daemon's when it is cut off.
+    pub part: Part,
+    /// What is left by this one to those that nobody hears from.
+    pub withheld: Part,
     /// How often Redis was asked, by what came of it.
     pub calls: BTreeMap<&'static str, u64>,
 }

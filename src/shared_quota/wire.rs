@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::{Letter, News};
+use crate::pool::{HeldGroup, Instant, Letter, News};
 
 /// What a daemon says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -22,6 +22,26 @@ pub struct Row {
     pub room: u64,
     /// How many requests wait.
     pub waiting: u64,
+}
+
+impl Row {
+    /// That of the daemon called `name`.
+    pub(super) fn of(name: &str, held: &[HeldGroup], waiting: usize, now: Instant) -> Self {
+        let room = |group: &HeldGroup| match group.per_minute {
+            Some(limit) if group.free_at <= now => limit.saturating_sub(group.used),
+            Some(_) => 0,
+            None => 1,
+        };
+        Self {
+            name: name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            held: held.len() as u64,
+            capacity: held.iter().map(|group| group.per_minute).sum(),
+            used: held.iter().map(|group| group.used).sum(),
+            room: held.iter().map(room).sum(),
+            waiting: waiting as u64,
+        }
+    }
 }
 
 /// A daemon as the ledger has it.
@@ -58,6 +78,8 @@ pub(super) struct Request<'a> {
     pub(super) most: usize,
     pub(super) ask: usize,
     pub(super) turn: u64,
+    /// Whether it can do without.
+    pub(super) wish: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) groups: Vec<Released>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -68,6 +90,19 @@ pub(super) struct Request<'a> {
     pub(super) letters: Vec<(String, Letter)>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) leaves: bool,
+    /// Whether it wants a part of every limit for when it is cut off.
+    pub(super) shares: bool,
+    /// The part that it has, in 720720ths.
+    pub(super) part: u32,
+    /// The ledger's time of the last answer that it has received.
+    pub(super) heard: &'a str,
+    /// For how many microseconds more counts what it has used in parts.
+    pub(super) keep: u64,
+    /// How many microseconds a request counts.
+    pub(super) window: u64,
+    /// The parts of all that it knows of.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) parts: &'a [(String, u32)],
 }
 
 /// A group that is handed over.
@@ -105,6 +140,17 @@ pub(super) struct Reply {
     pub(super) asked: u64,
     #[serde(deserialize_with = "list")]
     pub(super) groups: Vec<LedgerGroup>,
+    /// The part of every limit that is this daemon's when it is cut off, in 720720ths.
+    #[serde(deserialize_with = "whole")]
+    pub(super) part: u64,
+    /// What is left to those that nobody hears from, in 720720ths.
+    #[serde(deserialize_with = "maybe_whole")]
+    pub(super) withheld: Option<u64>,
+    /// The parts of all.
+    #[serde(deserialize_with = "list")]
+    pub(super) parts: Vec<(String, u32)>,
+    /// Whether every part is as it is to stay.
+    pub(super) settled: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -144,6 +190,8 @@ pub struct LedgerGroup {
 pub(super) struct Message {
     /// Groups that somebody would like to have.
     pub(super) want: Vec<String>,
+    /// Whether they can do without.
+    pub(super) wish: bool,
     pub(super) from: String,
     /// Groups that nobody holds any more.
     pub(super) free: Vec<String>,

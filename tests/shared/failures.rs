@@ -1,32 +1,57 @@
-//! Redis goes away, in every way.
+//! Redis goes away, in every way, for all or for one.
 
 use std::time::Duration;
 
+use keypool::pool::Part;
 use keypool::shared_quota::OnFailure;
-use rustix::process::Signal;
 
 use crate::support::daemon::{Daemon, key};
+use crate::support::fault::Fault;
 use crate::support::trial::{STEP, Trial};
 
-/// Nobody waits for a group.
+/// Nobody asks to wait for a group.
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// A fleet of two, each of which holds one of two keys.
+/// The longest that a select waits for another daemon all the same.
+const TIMEOUT: Duration = Duration::from_millis(50);
+
+/// What Redis may take for anything else. It is the machine's time, so it is no part of any claim.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The requests a minute of each of the four keys.
+const RPM: u64 = 60;
+const CAPACITY: u64 = 4 * RPM;
+
+/// As much of it as is granted on any machine.
+const MOST: u64 = CAPACITY * 3 / 4;
+
+/// A fleet of two, each of which holds some of four keys.
 async fn two(on_failure: OnFailure) -> Trial {
-    let keys = [key("a", 1000), key("b", 1000), key("c", 1000), key("d", 1000)];
-    let mut trial = Trial::of(2, &keys, on_failure);
+    let keys = ["a", "b", "c", "d"].map(|name| key(name, RPM));
+    let mut trial = Trial::with(2, &keys, on_failure, Some((TIMEOUT, REDIS_TIMEOUT)));
     trial.join().await;
-    for n in 0..2 {
-        trial.ask(n, Duration::from_secs(5));
-        trial.settle().await;
+    let shares = on_failure == OnFailure::Share;
+    for n in 0..1000 {
+        trial.ask(n % 2, AT_ONCE);
         trial.pass(STEP).await;
+        let holds = |daemon: &Daemon| {
+            let standing = daemon.standing();
+            standing.held > 0 && (!shares || standing.part == Part::of(720_720 / 2))
+        };
+        if trial.daemons.iter().flatten().all(holds) {
+            return trial;
+        }
     }
-    assert_eq!(trial.seen().admitted, 2);
-    trial
+    panic!("the two never shared");
 }
 
-async fn until(what: &str, trial: &mut Trial, holds: impl Fn(&Trial) -> bool) {
-    for _ in 0..2000 {
+fn are_in_touch(trial: &Trial) -> bool {
+    trial.daemons.iter().flatten().all(|daemon| daemon.standing().away.is_none())
+}
+
+/// Waits for what needs no time but the machine's.
+async fn until(what: &str, trial: &mut Trial, holds: impl Fn(&mut Trial) -> bool) {
+    for _ in 0..3000 {
         if holds(trial) {
             return;
         }
@@ -35,64 +60,134 @@ async fn until(what: &str, trial: &mut Trial, holds: impl Fn(&Trial) -> bool) {
     panic!("{what} never came about");
 }
 
-fn all_are(trial: &Trial, joined: bool) -> bool {
-    trial.daemons.iter().flatten().all(|daemon| Daemon::is_joined(daemon) == joined)
+/// `span` in which each daemon alone is asked for all that there is. Every request has its answer within the
+/// timeout. Says how many the provider has admitted in the last minute.
+async fn load(trial: &mut Trial, span: Duration, mut every_step: impl FnMut(&Trial)) -> u64 {
+    const ROUND: Duration = Duration::from_secs(2);
+    let mut admitted = Vec::new();
+    for _ in 0..span.as_secs() / ROUND.as_secs() {
+        every_step(trial);
+        for n in 0..trial.daemons.len() {
+            for _ in 0..CAPACITY * ROUND.as_secs() / 60 {
+                trial.ask(n, AT_ONCE);
+            }
+        }
+        trial.settle().await;
+        trial.pass(TIMEOUT).await;
+        until("an answer within the timeout", trial, |trial| trial.unanswered() == 0).await;
+        trial.pass(ROUND.checked_sub(TIMEOUT).unwrap()).await;
+        admitted.push(trial.seen().admitted);
+    }
+    let rounds = usize::try_from(60 / ROUND.as_secs()).unwrap();
+    let last = admitted.len() - 1;
+    admitted[last] - last.checked_sub(rounds).map_or(0, |first| admitted[first])
 }
 
-/// How many of ten requests at daemon 0 are granted.
-async fn granted_of_ten(trial: &mut Trial) -> u64 {
-    let before = trial.seen().admitted;
+/// Five seconds, in which daemons come back by themselves.
+async fn five_seconds(trial: &mut Trial) {
     for _ in 0..10 {
-        trial.ask(0, AT_ONCE);
-    }
-    trial.settle().await;
-    trial.settle().await;
-    trial.seen().admitted - before
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn owned_groups_serve_on_while_redis_is_away_and_sharing_comes_back_by_itself() {
-    let mut trial = two(OnFailure::Owned).await;
-    trial.redis.kill();
-    until("away", &mut trial, |trial| all_are(trial, false)).await;
-    trial.pass(Duration::from_mins(2)).await;
-    assert_eq!(granted_of_ten(&mut trial).await, 10);
-    trial.redis.start_again();
-    for _ in 0..100 {
         trial.pass(STEP).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // What a machine does in half a second.
+        for _ in 0..12 {
+            trial.settle().await;
+        }
     }
-    assert!(all_are(&trial, true));
-    assert_eq!(granted_of_ten(&mut trial).await, 10);
-    assert_eq!(trial.seen().over_a_limit, 0);
+}
+
+/// Redis goes away and comes back: the policy does what it says, nobody waits, and sharing goes on.
+async fn survive(on_failure: OnFailure, fault: Fault) {
+    let case = format!("{} {fault:?}", on_failure.name());
+    let mut trial = two(on_failure).await;
+    fault.prepare(&trial.redis);
+    load(&mut trial, Duration::from_secs(20), |_| {}).await;
+    let ongoing = fault.strike(&mut trial.redis);
+    let in_the_last_minute =
+        load(&mut trial, Duration::from_secs(156), |trial| ongoing.go_on(&trial.redis)).await;
+    if fault.keeps_redis_away() {
+        assert!(!are_in_touch(&trial), "{case}");
+        let granted = match on_failure {
+            OnFailure::Owned => 1..=CAPACITY,
+            OnFailure::Share | OnFailure::Open => MOST..=CAPACITY,
+            OnFailure::Closed => 0..=0,
+        };
+        assert!(granted.contains(&in_the_last_minute), "{case}: {in_the_last_minute}");
+    }
+    ongoing.end(&mut trial.redis);
+    five_seconds(&mut trial).await;
+    assert!(are_in_touch(&trial), "{case}");
+    let in_the_last_minute = load(&mut trial, Duration::from_secs(130), |_| {}).await;
+    assert!(in_the_last_minute >= MOST, "{case}: {in_the_last_minute}");
+    if on_failure != OnFailure::Open {
+        assert_eq!(trial.seen().over_a_limit, 0, "{case}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closed_means_that_nothing_is_granted_once_the_leases_have_ended() {
-    let mut trial = two(OnFailure::Closed).await;
-    trial.redis.signal(Signal::STOP);
-    assert_eq!(granted_of_ten(&mut trial).await, 10, "the lease goes on");
-    trial.pass(Duration::from_secs(16)).await;
-    assert_eq!(granted_of_ten(&mut trial).await, 0);
-    trial.redis.signal(Signal::CONT);
-    for _ in 0..100 {
-        trial.pass(STEP).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+async fn what_is_owned_serves_on_whatever_befalls_redis() {
+    for fault in Fault::ALL {
+        survive(OnFailure::Owned, fault).await;
     }
-    assert!(all_are(&trial, true));
-    assert_eq!(granted_of_ten(&mut trial).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn open_means_that_every_group_serves() {
-    let mut trial = two(OnFailure::Open).await;
-    trial.kill(1).await;
-    trial.redis.kill();
-    until("away", &mut trial, |trial| all_are(trial, false)).await;
-    for _ in 0..390 {
-        trial.ask(0, AT_ONCE);
+async fn parts_of_every_limit_serve_on_whatever_befalls_redis() {
+    for fault in Fault::ALL {
+        survive(OnFailure::Share, fault).await;
     }
-    trial.settle().await;
-    trial.settle().await;
-    assert!(trial.seen().admitted >= 390);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_means_that_every_group_serves_whatever_befalls_redis() {
+    for fault in Fault::ALL {
+        survive(OnFailure::Open, fault).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closed_means_that_nothing_is_granted_without_redis() {
+    for fault in Fault::ALL {
+        survive(OnFailure::Closed, fault).await;
+    }
+}
+
+/// One daemon is cut off while the other is not, and comes back. Says what each was granted in the
+/// last minute of it, and how much was over a limit.
+async fn one_is_cut_off(on_failure: OnFailure) -> ([u64; 2], u64) {
+    let mut trial = two(on_failure).await;
+    load(&mut trial, Duration::from_secs(20), |_| {}).await;
+    trial.cut_off(0);
+    load(&mut trial, Duration::from_secs(160), |_| {}).await;
+    let before = [0, 1].map(|n| trial.granted_by(n));
+    load(&mut trial, Duration::from_secs(62), |_| {}).await;
+    let granted = [0, 1].map(|n| trial.granted_by(n) - before[n]);
+    trial.join_the_network(0);
+    five_seconds(&mut trial).await;
+    assert!(are_in_touch(&trial));
+    let in_the_last_minute = load(&mut trial, Duration::from_secs(130), |_| {}).await;
+    assert!(in_the_last_minute >= MOST, "{in_the_last_minute}");
+    (granted, trial.seen().over_a_limit)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_alone_is_cut_off_has_its_part_and_the_others_theirs() {
+    let (granted, over) = one_is_cut_off(OnFailure::Share).await;
+    assert_eq!(over, 0);
+    for granted in granted {
+        assert!((MOST / 2..=CAPACITY / 2 + CAPACITY / 30).contains(&granted), "{granted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_alone_is_cut_off_refuses_where_that_means_closed() {
+    let (granted, over) = one_is_cut_off(OnFailure::Closed).await;
+    assert_eq!((granted[0], over), (0, 0));
+    assert!(granted[1] >= MOST, "{granted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_alone_is_cut_off_goes_past_the_limits_of_what_it_owned_at_most() {
+    let (granted, over) = one_is_cut_off(OnFailure::Owned).await;
+    assert!(granted.iter().sum::<u64>() <= 2 * CAPACITY + 2 * CAPACITY / 30, "{granted:?}");
+    // It was away for less than four minutes.
+    assert!(granted[0] > 0 && over <= 4 * CAPACITY, "{granted:?} {over}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keypool::pool::{KeyId, Outcome, Report, SelectRequest, Selection};
+use keypool::pool::{KeyId, KeySettings, Outcome, Report, SelectRequest, Selection};
 use keypool::shared_quota::OnFailure;
 
 use crate::support::daemon::key;
@@ -86,4 +86,36 @@ async fn every_name_in_redis_ends_by_itself_and_none_holds_a_secret() {
         let life: i64 = trial.redis.ask(&["PTTL", name]).parse().unwrap();
         assert!(life > 0, "{name} stays for ever");
     }
+}
+
+/// A daemon with keys of two priorities, of which it holds the worse one, and another that holds
+/// the better one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_a_better_priority_comes_when_nobody_else_needs_it() {
+    let priority = |id: &str, priority| KeySettings { priority: Some(priority), ..key(id, 60) };
+    let mut trial = Trial::of(2, &[priority("better", 1), priority("worse", 2)], OnFailure::Closed);
+    trial.join().await;
+    let served = |trial: &Trial, n: usize| {
+        let daemon = trial.daemons[n].as_ref().unwrap();
+        let (pool, now) = (daemon.pool.clone(), daemon.clock.now());
+        let asked = pool.call(now, |pool, now| pool.select(SelectRequest::default(), None, now)).0;
+        match asked {
+            Ok(Selection::Granted(lease)) => Some(lease.key_id.to_string()),
+            Ok(Selection::Waiting(_)) | Err(_) => None,
+        }
+    };
+    let mut taken = [Vec::new(), Vec::new()];
+    for step in 0..400 {
+        for (n, keys) in taken.iter_mut().enumerate() {
+            // The first of them has nothing to do after a while.
+            if n == 1 || step < 20 {
+                keys.extend(served(&trial, n));
+            }
+        }
+        trial.pass(STEP).await;
+        if step > 20 && taken[1].last().is_some_and(|key| key == "better") {
+            return;
+        }
+    }
+    panic!("{taken:?}");
 }

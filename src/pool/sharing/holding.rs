@@ -25,6 +25,11 @@ pub(in crate::pool) enum Holding {
     },
     /// Another daemon may hold it, and it is not to be had before this time.
     Away(Instant),
+    /// Nobody is heard of: a part of it is this daemon's, whoever holds it.
+    Part {
+        /// How often it had changed hands, if it was held here.
+        epoch: Option<u64>,
+    },
 }
 
 impl Holding {
@@ -38,18 +43,25 @@ impl Holding {
     pub(in crate::pool) fn share(&mut self, shared: bool) {
         *self = match (*self, shared) {
             (_, false) => Self::Alone,
-            (Self::Held { epoch, .. }, true) => {
+            (Self::Held { epoch, .. } | Self::Part { epoch: Some(epoch) }, true) => {
                 Self::Held { epoch, until: Instant::ZERO, leaving: false }
             }
-            (Self::Alone | Self::Away(_), true) => Self::Away(Instant::ZERO),
+            (Self::Alone | Self::Away(_) | Self::Part { epoch: None }, true) => {
+                Self::Away(Instant::ZERO)
+            }
         };
+    }
+
+    /// When what depends on other daemons may have changed.
+    pub(in crate::pool) fn soon(now: Instant) -> Instant {
+        now.plus(SOON)
     }
 
     /// When the group is thought to be held here, if it is not at `now`.
     pub(in crate::pool) fn away_until(&self, now: Instant) -> Option<Instant> {
-        let soon = now.plus(SOON);
+        let soon = Self::soon(now);
         match self {
-            Self::Alone => None,
+            Self::Alone | Self::Part { .. } => None,
             Self::Held { until, leaving, .. } => (*leaving || *until <= now).then_some(soon),
             Self::Away(expected) => Some(soon.max(*expected)),
         }
@@ -60,10 +72,26 @@ impl Holding {
         matches!(self, Self::Away(expected) if *expected <= now)
     }
 
+    /// Whether a part of it is used.
+    pub(in crate::pool) fn is_part(&self) -> bool {
+        matches!(self, Self::Part { .. })
+    }
+
+    /// Whether it is being handed over.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self, Self::Held { leaving: true, .. })
+    }
+
+    /// Whether others are to know what comes of leases here.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+
     /// Its number among the holders, if it is held here.
     pub(in crate::pool) fn epoch(&self) -> Option<u64> {
         match self {
             Self::Held { epoch, .. } => Some(*epoch),
+            Self::Part { epoch } => *epoch,
             Self::Alone | Self::Away(_) => None,
         }
     }
@@ -88,8 +116,25 @@ impl Holding {
     }
 
     pub(super) fn lose(&mut self) {
-        if matches!(self, Self::Held { .. }) {
+        if matches!(self, Self::Held { .. } | Self::Part { .. }) {
             *self = Self::Away(Instant::ZERO);
+        }
+    }
+
+    /// A part of it is used from here on.
+    pub(super) fn go_on_in_part(&mut self) {
+        let held = match self {
+            Self::Held { epoch, leaving, .. } => (!*leaving).then_some(*epoch),
+            Self::Part { epoch } => *epoch,
+            Self::Alone | Self::Away(_) => None,
+        };
+        *self = Self::Part { epoch: held };
+    }
+
+    /// No part of it is used any more. If it was held it is for others to say until when.
+    pub(super) fn rejoin(&mut self) {
+        if self.is_part() {
+            self.share(true);
         }
     }
 

@@ -93,9 +93,13 @@ impl Pool {
         seq: LeaseSeq,
         lease: &OpenLease,
         report: &Report,
+        now: Now,
     ) {
         let group = &self.stock[lease.group];
-        if !self.sharing.on || group.holding.epoch().is_some() {
+        if group.holding.is_part() {
+            self.sharing.part_used = Some(now.at);
+        }
+        if !group.holding.is_elsewhere() {
             return;
         }
         let cool_for = match report.outcome {

@@ -8,6 +8,8 @@
 mod holding;
 mod letter;
 mod parcel;
+mod part;
+mod wish;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +21,9 @@ pub(super) use holding::Holding;
 pub use letter::{Letter, News};
 pub(super) use parcel::Handover;
 pub use parcel::{DayParcel, Parcel};
+pub(super) use part::Plan;
+pub use part::{CutOff, Part, Terms};
+pub(super) use wish::wishes;
 
 use super::core::Pool;
 use super::group::{GroupIdx, Leases};
@@ -43,6 +48,14 @@ pub(super) struct Sharing {
     letters: Vec<(GroupName, Letter)>,
     /// What was learnt about keys that others should know.
     pub(super) news: Vec<(KeyId, News)>,
+    /// Groups of other daemons that a request would rather have used.
+    pub(super) wishes: Vec<GroupIdx>,
+    /// What is left by those that nobody hears from.
+    pub(super) rest: Part,
+    /// What to go on with when nothing is heard any more.
+    pub(super) plan: Option<Plan>,
+    /// When something was last granted from a group that is used in part.
+    pub(super) part_used: Option<Instant>,
 }
 
 /// What a daemon takes over when it becomes the holder of a group.
@@ -83,13 +96,18 @@ pub struct HeldGroup {
 
 impl Pool {
     /// Shares limits with other daemons from here on, or no more. What nobody has said who holds
-    /// is held by nobody.
+    /// is held by nobody; what others may have used counts as used up when they are left.
     pub fn share_limits(&mut self, shared: bool, now: Now) {
         self.advance(now);
         self.note(What::Sharing { shared }, now);
         self.sharing.on = shared;
-        for group in &mut self.stock.groups {
-            group.share(shared);
+        for place in 0..self.stock.groups.len() {
+            self.stock.refresh(GroupIdx::at(place), now).share(shared, now.at);
+        }
+        if !shared {
+            self.sharing.rest = Part::ALL;
+            self.sharing.plan = None;
+            self.scale_groups();
         }
         self.views.clear();
         self.serve_line(now);
@@ -97,13 +115,27 @@ impl Pool {
 
     /// Whether there is something to be done for requests that wait, or to be told to others.
     pub(super) fn has_errands(&self) -> bool {
-        let Sharing { asking, letters, news, .. } = &self.sharing;
-        *asking || !letters.is_empty() || !news.is_empty()
+        let Sharing { asking, letters, news, wishes, .. } = &self.sharing;
+        *asking || !letters.is_empty() || !news.is_empty() || !wishes.is_empty()
+    }
+
+    /// Goes on with the groups that are held here, whatever others do. One that is being handed
+    /// over may be another daemon's already.
+    pub fn hold_on(&mut self, now: Now) {
+        self.advance(now);
+        for place in 0..self.stock.groups.len() {
+            let group = GroupIdx::at(place);
+            let holding = &mut self.stock[group].holding;
+            if !holding.is_leaving() && holding.prolong(Instant::NEVER, now.at) {
+                self.ease(group);
+            }
+        }
+        self.serve_line(now);
     }
 
     /// Grants from every group within its full limits, whoever else does.
     pub fn hold_all(&mut self, now: Now) {
-        self.advance(now);
+        self.withhold(Part::NONE, now);
         for place in 0..self.stock.groups.len() {
             let group = GroupIdx::at(place);
             let epoch = self.stock[group].holding.epoch().unwrap_or(0);
@@ -164,6 +196,13 @@ impl Pool {
         (0..self.stock.groups.len()).filter_map(|n| held(GroupIdx::at(n), self)).collect()
     }
 
+    /// Whether a group is held here that may be used in full.
+    pub fn holds_any(&mut self, now: Now) -> bool {
+        self.advance(now);
+        let in_use = |holding: Holding| !holding.is_part() && holding.away_until(now.at).is_none();
+        self.stock.groups.iter().any(|group| in_use(group.holding))
+    }
+
     /// How many groups there are with keys.
     pub fn groups(&self) -> usize {
         self.stock.groups.iter().filter(|group| !group.members.is_empty()).count()
@@ -212,6 +251,7 @@ impl Pool {
             let leases = &self.leases;
             let own = |name: &str| LeaseId::parse(name).is_some_and(|id| leases.find(id).is_ok());
             self.stock[group].take_over(&taken, own, leases.next(), until, now, &*calendar);
+            self.stock[group].scale(self.sharing.rest);
             self.remember_recovery(group, now);
             self.ease(group);
         }

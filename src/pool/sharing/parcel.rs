@@ -12,7 +12,7 @@ use crate::pool::cooldown::CooldownParcel;
 use crate::pool::group::Group;
 use crate::pool::lease::{LeaseId, LeaseSeq};
 use crate::pool::pace::Pace;
-use crate::pool::sharing::Taken;
+use crate::pool::sharing::{Part, Taken};
 use crate::pool::time::{Calendar, Instant, Now};
 
 /// What is handed over with a group.
@@ -112,6 +112,8 @@ impl Group {
     ) {
         let handover = Handover(taken.handed_over);
         self.holding.take(taken.epoch, until);
+        // What is unknown may have been all of a limit, however much of it may be used now.
+        self.scale(Part::ALL);
         self.quota.expire(now, calendar);
         let unshared = std::mem::take(&mut self.unshared).then(|| self.quota.clone());
         if let Some(parcel) = &taken.parcel {

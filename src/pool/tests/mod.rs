@@ -5,6 +5,7 @@ mod failures;
 mod limits;
 mod line;
 mod model;
+mod parts;
 mod probes;
 mod reload;
 mod selection;

@@ -199,6 +199,32 @@ fn uses_from_before_limits_were_shared_count() {
 }
 
 #[test]
+fn what_others_may_have_used_counts_as_used_when_limits_are_shared_no_more() {
+    let mut fleet = Fleet::of(2, &[key("a").rpm(10).rpd(100), key("b").rpm(10).rpd(100)]);
+    fleet.take(0, "key:a", None);
+    let game = &mut fleet.daemons[0];
+    game.pool.share_limits(false, game.now);
+    for name in ["a", "b"] {
+        let quota = game.pool.key(name, game.now).unwrap().quota;
+        assert_eq!((quota[0].used, quota[1].used), (10, 50), "{name}");
+    }
+    assert_eq!(game.told_to_wait(any()), millis(60_500));
+    game.pass(seconds(61));
+    game.pool.share_limits(false, game.now);
+    assert_eq!(game.drain(&any()), 20, "it is said once");
+}
+
+#[test]
+fn a_group_that_may_be_another_daemons_by_now_is_not_held_on_to() {
+    let mut fleet = Fleet::of(1, &[key("a").rpm(3)]);
+    fleet.take(0, "key:a", None);
+    let game = &mut fleet.daemons[0];
+    game.pool.hand_over(&["key:a".into()], game.now);
+    game.pool.hold_on(game.now);
+    assert_eq!(game.drain(&any()), 0);
+}
+
+#[test]
 fn after_a_restart_nothing_is_granted_before_it_is_said_that_it_is_still_held() {
     let mut fleet = Fleet::of(1, &[key("a").rpm(3)]);
     fleet.take(0, "key:a", None);

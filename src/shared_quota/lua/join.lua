@@ -54,7 +54,7 @@ for _, claim in ipairs(q.held or {}) do
   local group = group_of(name)
   local free_for_it = not group or group.holder == q.id
     or (group.holder == '' and learns and epoch >= group.epoch)
-    or (group.holder ~= '' and not is_alive(group.holder))
+    or (group.holder ~= '' and not is_alive(group.holder) and epoch >= group.epoch)
   if free_for_it then
     local known = group and group.epoch or 0
     keep_group(name, { holder = q.id, epoch = math.max(epoch, known),
@@ -88,13 +88,19 @@ if awaited then
     set('learning', text(now))
   end
 end
-for _, id in ipairs(q.forget or {}) do
-  redis.call('HDEL', daemons, id)
+if q.gen ~= '' and q.gen ~= gen then
+  -- Those of whom this ledger knows nothing may be cut off, and have their parts all the same.
+  for _, known in ipairs(q.parts or {}) do
+    if known[1] ~= q.id and not row_of(known[1]) then
+      put(daemons, known[1], cjson.encode({ ends = text(now - 1), joined = '', life = '',
+        most = known[2], heard = '0', keep = '0' }))
+    end
+  end
 end
-keep_row(gen)
+local reply = { gen = gen, learning = learning() }
+keep_row(gen, reply)
 touch()
 
-local reply = { gen = gen, learning = learning() }
 if #lost > 0 then
   reply.lost = lost
 end

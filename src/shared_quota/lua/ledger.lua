@@ -1,7 +1,7 @@
 -- The ledger of a pool: which daemon holds which quota group. What every operation begins with.
 --
 -- ledger   gen, run, last, learning, awaited, doubt, known:GEN
--- daemons  id -> what it said last, and when its leases end
+-- daemons  id -> what it said last, when its leases end, and its part of every limit
 -- groups   name -> holder|epoch|changed|free|doubt, where an empty holder is nobody
 -- parcels  name -> what its last holder handed over
 -- days     name -> day|requests, as its holder counted them last
@@ -14,6 +14,9 @@ local ledger, daemons, groups, parcels, days, marks, mail = unpack(KEYS, 1, 7)
 local q = cjson.decode(ARGV[1])
 local LEASE = 15000000
 local KEPT = 172800000
+-- Parts are in 720720ths. One lasts for a day; what was used of it counts for a minute more.
+local WHOLE = 720720
+local PART_KEPT = 86520000000
 
 local function text(number)
   return string.format('%.0f', number)
@@ -51,13 +54,109 @@ local function is_alive(id)
   return row ~= nil and row ~= false and tonumber(row.ends) >= now
 end
 
--- Notes that `q.id` is alive, with what it says of itself.
-local function keep_row(joined)
+-- How long nobody may take a group, because those who held some before may still come.
+local function learning()
+  local ends = moment('learning')
+  return ends > now and ends - now or 0
+end
+
+-- Every daemon but `q.id` that is not forgotten, by its id.
+local function other_rows()
+  local rows = redis.call('HGETALL', daemons)
+  local others = {}
+  for n = 1, #rows, 2 do
+    local row = cjson.decode(rows[n + 1])
+    if now > tonumber(row.ends) + PART_KEPT then
+      redis.call('HDEL', daemons, rows[n])
+    elseif rows[n] ~= q.id then
+      others[rows[n]] = row
+    end
+  end
+  return others
+end
+
+-- Whether the part of a daemon is withheld: it may be cut off, or was, and what it has used counts.
+local function is_withheld(row, gen)
+  return (row.most or 0) > 0 and (row.joined ~= gen or now > tonumber(row.heard) + LEASE
+    or now < tonumber(row.keep))
+end
+
+local function withheld(others, gen)
+  local sum = 0
+  for _, row in pairs(others) do
+    sum = sum + (is_withheld(row, gen) and row.most or 0)
+  end
+  return math.min(sum, WHOLE)
+end
+
+-- Notes that `q.id` is alive, with what it says of itself, and offers it a part of what the others
+-- leave. `most` is the most that it may believe it has: what it says, and all it was offered since
+-- the last answer that it says to have received.
+local function keep_row(gen, reply)
+  local others = other_rows()
+  local old = row_of(q.id) or {}
+  local is_same = old.life == q.life
   local row = q.row or {}
   row.ends = text(now + LEASE)
-  row.joined = joined
+  row.joined = gen
   row.life = q.life
+  row.shares = q.shares
+
+  local heard = is_same and old.joined == gen and tonumber(old.heard) or 0
+  local said = q.gen == gen and tonumber(q.heard) or 0
+  local keep = math.max(tonumber(old.keep or 0), q.keep > 0 and now + q.keep or 0)
+  if not is_same and is_withheld(old, gen) then
+    -- This process does not know what the one before has used.
+    keep = math.max(keep, now + q.window)
+  end
+  local most = old.most or 0
+  if (said > heard or not is_same) and now >= keep then
+    most = 0
+  end
+  if heard == 0 and q.part == 0 then
+    -- It has no part before it has this answer.
+    heard = now
+  end
+  row.heard = text(math.max(heard, said))
+  row.keep = text(keep)
+  most = math.max(most, q.part)
+
+  local taken, sharers = 0, 1
+  for _, other in pairs(others) do
+    taken = taken + (other.most or 0)
+    if other.shares and tonumber(other.ends) >= now then
+      sharers = sharers + 1
+    end
+  end
+  local equal = q.shares and math.floor(WHOLE / sharers) or 0
+  local offer = math.max(0, math.min(equal, WHOLE - taken))
+  if learning() > 0 then
+    -- Others may still say what they have.
+    offer = math.min(offer, q.part)
+  end
+  row.most = math.max(most, offer)
   put(daemons, q.id, cjson.encode(row))
+
+  reply.part = offer
+  reply.withheld = withheld(others, gen)
+  reply.settled = offer == equal and row.most == offer and reply.withheld == 0
+  reply.parts = {}
+  for id, other in pairs(others) do
+    if (other.most or 0) > 0 then
+      table.insert(reply.parts, { id, other.most })
+    end
+  end
+end
+
+-- `q.id` goes: it is forgotten as soon as what it has used in parts counts no more.
+local function drop_row(gen)
+  local row = row_of(q.id)
+  if row and is_withheld(row, gen) and now < tonumber(row.keep) then
+    row.ends = text(tonumber(row.keep) - PART_KEPT)
+    put(daemons, q.id, cjson.encode(row))
+  else
+    redis.call('HDEL', daemons, q.id)
+  end
 end
 
 local function group_of(name)
@@ -80,12 +179,6 @@ local function keep_group(name, group)
   local entry = { group.holder, text(group.epoch), text(group.changed), text(group.free),
     text(group.doubt) }
   put(groups, name, table.concat(entry, '|'))
-end
-
--- How long nobody may take a group, because those who held some before may still come.
-local function learning()
-  local ends = moment('learning')
-  return ends > now and ends - now or 0
 end
 
 -- Whether what is written here is known to go on from what it was: the same server, not silent for
@@ -139,6 +232,10 @@ local function tell_daemons(reply)
       row.ends = nil
       row.joined = nil
       row.life = nil
+      row.heard = nil
+      row.keep = nil
+      row.most = nil
+      row.shares = nil
       table.insert(reply.daemons, row)
     end
   end

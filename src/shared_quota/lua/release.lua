@@ -19,7 +19,7 @@ for _, id in ipairs(q.waiting or {}) do
   end
 end
 if q.leaves then
-  redis.call('HDEL', daemons, q.id)
+  drop_row(q.gen)
 end
 touch()
 return '{}'

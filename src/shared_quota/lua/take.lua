@@ -12,6 +12,7 @@ local doubt = moment('doubt')
 local taken = {}
 local free_in
 local holders = {}
+local left_behind = false
 for _, name in ipairs(q.names) do
   if #taken >= q.most then
     break
@@ -29,6 +30,7 @@ for _, name in ipairs(q.names) do
     unsure = math.max(unsure, row and tonumber(row.ends) or now)
     unsure = math.min(unsure, now)
     group.free = 0
+    left_behind = true
   end
   if is_free and group.free <= now then
     local one = { name = name, epoch = group.epoch + 1, ago = known and now - group.changed or 0 }
@@ -52,6 +54,10 @@ for _, name in ipairs(q.names) do
 end
 
 local reply = { free_in = free_in }
+if left_behind then
+  -- Who was its holder may go on with a part of it.
+  reply.withheld = withheld(other_rows(), q.gen)
+end
 if #taken > 0 then
   reply.taken = taken
   return cjson.encode(reply)
@@ -72,7 +78,7 @@ table.sort(ranked, function(a, b)
 end)
 for n = 1, math.min(#ranked, q.ask) do
   local asked = ranked[1 + (n - 1 + q.turn) % #ranked]
-  post(asked.place, { want = holders[asked.id], from = q.id })
+  post(asked.place, { want = holders[asked.id], wish = q.wish, from = q.id })
 end
 reply.asked = math.min(#ranked, q.ask)
 return cjson.encode(reply)

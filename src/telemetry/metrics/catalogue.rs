@@ -146,6 +146,10 @@ catalogue! {
         "Whether limits are shared with other daemons through Redis at the moment; absent if that is off.";
     SHARED_OWNED_GROUPS = Gauge "keypool_shared_owned_groups" []
         "Quota groups that this daemon holds, and no other grants from; absent if sharing is off.";
+    SHARED_PART = Gauge "keypool_shared_part_ratio" []
+        "The part of every limit that is this daemon's when it is cut off from Redis; absent if sharing is off.";
+    SHARED_WITHHELD = Gauge "keypool_shared_withheld_ratio" []
+        "The part of every limit that this daemon leaves to others that may be cut off; absent if sharing is off.";
     SHARED_CALLS = Counter "keypool_shared_calls_total" ["result"]
         "Questions to Redis, by what came of them; absent if sharing is off.";
 }

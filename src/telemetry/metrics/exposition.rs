@@ -11,7 +11,7 @@ use super::text::Text;
 use crate::pool::{KeyState, LimitKind, LimitView, Outcome, WallTime};
 
 /// What is not of the pool but is read for a scrape all the same.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Surroundings {
     /// Whether the daemon serves and is not about to stop.
     pub serving: bool,
@@ -22,12 +22,16 @@ pub struct Surroundings {
 }
 
 /// How limits are shared with other daemons.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct SharedQuota {
     /// Whether they are at the moment.
     pub up: bool,
     /// How many quota groups this daemon holds.
     pub owned_groups: usize,
+    /// The part of every limit that is this daemon's when it is cut off.
+    pub part: f64,
+    /// What it leaves to others that may be.
+    pub withheld: f64,
     /// Questions to Redis, by what came of them.
     pub calls: BTreeMap<&'static str, u64>,
 }
@@ -44,6 +48,8 @@ const ROTATING: [Outcome; 5] = [
 fn write_shared(shared: &SharedQuota, text: &mut Text) {
     text.family(&of::SHARED_UP).add(&[], u8::from(shared.up));
     text.family(&of::SHARED_OWNED_GROUPS).add(&[], shared.owned_groups as u64);
+    text.family(&of::SHARED_PART).add(&[], shared.part);
+    text.family(&of::SHARED_WITHHELD).add(&[], shared.withheld);
     let mut calls = text.family(&of::SHARED_CALLS);
     for result in ["ok", "timeout", "error"] {
         calls.add(&[result], shared.calls.get(result).copied().unwrap_or(0));

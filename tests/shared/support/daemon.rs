@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use keypool::clock::{Clock, JiffCalendar, ManualClock};
 use keypool::pool::{
-    Instant, KeyId, KeySettings, Limits, Now, Outcome, Pool, PoolSettings, Report, ResetZone,
-    SelectRequest, Selection, SharedPool, WallTime,
+    Instant, KeyId, KeySettings, Lease, Limits, Now, Outcome, Pool, PoolSettings, Report,
+    ResetZone, SelectRequest, Selection, SharedPool, WallTime,
 };
 use keypool::secrets::Secret;
 use keypool::shared_quota::{Identity, OnFailure, Sharer, Sharing, Standing};
@@ -65,8 +65,21 @@ pub(crate) fn clock(skew_minutes: i64) -> ManualClock {
 }
 
 impl Daemon {
-    /// Starts a daemon, which goes on with the state in its directory.
+    /// Starts a daemon, which goes on with the state in its directory. However slow the machine is,
+    /// it takes no Redis for dead that lives.
     pub(crate) fn start(plan: &Plan, clock: &ManualClock, runtime: &Handle) -> Self {
+        let timeouts = (Duration::from_secs(1), Duration::from_secs(2));
+        Self::start_with(plan, timeouts, clock, runtime)
+    }
+
+    /// Starts a daemon in which no select waits for longer than the first of the `timeouts`, and
+    /// nothing else for longer than the second.
+    pub(crate) fn start_with(
+        plan: &Plan,
+        timeouts: (Duration, Duration),
+        clock: &ManualClock,
+        runtime: &Handle,
+    ) -> Self {
         let its_clock = Clock::Manual(clock.clone());
         let calendar: Arc<dyn keypool::pool::Calendar> = Arc::new(JiffCalendar);
         let opened = state::open(&plan.dir, &calendar, 1, plan.epoch, its_clock);
@@ -91,8 +104,8 @@ impl Daemon {
             redis_url: Secret::new(&plan.url),
             pool: plan.pool.clone(),
             on_failure: plan.on_failure,
-            timeout: Duration::from_secs(1),
-            redis_timeout: Duration::from_secs(2),
+            timeout: timeouts.0,
+            redis_timeout: timeouts.1,
         };
         let sharer = Sharer::new(
             sharing,
@@ -152,18 +165,32 @@ pub(crate) struct Asking {
 impl Asking {
     /// Asks for a key: at once, or as soon as another daemon gives one.
     pub(crate) async fn ask(&self, request: SelectRequest, wait: Duration) -> Option<KeyId> {
+        let asked = self.begin(request, wait);
+        self.end(asked).await
+    }
+
+    /// Asks for a key.
+    pub(crate) fn begin(&self, request: SelectRequest, wait: Duration) -> Option<Selection> {
         let wait = (!wait.is_zero()).then_some(wait);
-        let (asked, _) =
-            self.pool.call(self.clock.now(), |pool, now| pool.select(request, wait, now));
-        let lease = match asked.ok()? {
+        self.pool.call(self.clock.now(), |pool, now| pool.select(request, wait, now)).0.ok()
+    }
+
+    /// What came of it.
+    pub(crate) async fn end(&self, asked: Option<Selection>) -> Option<KeyId> {
+        let lease = match asked? {
             Selection::Granted(lease) => lease,
             Selection::Waiting(waiter) => self.pool.wait_for(waiter).await.ok()?,
         };
+        Some(self.settle(&lease))
+    }
+
+    /// Has used a key.
+    pub(crate) fn settle(&self, lease: &Lease) -> KeyId {
         self.keeper.flush(&self.pool);
         self.pool.call(self.clock.now(), |pool, now| {
             pool.report(lease.id, &Report::of(Outcome::Success), now).ok();
         });
         self.keeper.flush(&self.pool);
-        Some(lease.key_id)
+        lease.key_id.clone()
     }
 }

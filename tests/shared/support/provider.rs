@@ -11,6 +11,8 @@ use crate::enforcer::{Enforcement, Enforcer};
 pub(crate) struct Provider {
     counters: Mutex<BTreeMap<KeyId, Enforcer>>,
     seen: Mutex<Seen>,
+    /// What it has seen of each daemon.
+    of_daemons: Mutex<BTreeMap<usize, u64>>,
 }
 
 /// What it has seen.
@@ -25,17 +27,27 @@ impl Provider {
         let counter =
             |rpm| Enforcer::new(Enforcement::SlidingWindow, rpm, std::time::Duration::ZERO);
         let counters = limits.into_iter().map(|(key, rpm)| (key, counter(rpm))).collect();
-        Self { counters: Mutex::new(counters), seen: Mutex::default() }
+        Self {
+            counters: Mutex::new(counters),
+            seen: Mutex::default(),
+            of_daemons: Mutex::default(),
+        }
     }
 
-    /// A request with `key` arrives.
-    pub(crate) fn sees(&self, key: &KeyId, now: Now) {
+    /// A request with `key` arrives from daemon `n`.
+    pub(crate) fn sees(&self, n: usize, key: &KeyId, now: Now) {
+        *self.of_daemons.lock().unwrap().entry(n).or_default() += 1;
         let admitted = self.counters.lock().unwrap().get_mut(key).unwrap().admit(now);
         let mut seen = self.seen.lock().unwrap();
         match admitted {
             Ok(()) => seen.admitted += 1,
             Err(_) => seen.over_a_limit += 1,
         }
+    }
+
+    /// How many requests have come from daemon `n`.
+    pub(crate) fn seen_of(&self, n: usize) -> u64 {
+        self.of_daemons.lock().unwrap().get(&n).copied().unwrap_or(0)
     }
 
     pub(crate) fn seen(&self) -> Seen {

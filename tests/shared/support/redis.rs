@@ -61,15 +61,12 @@ impl Redis {
         redis
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("unix://{}", self.socket().display())
-    }
-
     pub(crate) fn clock(&self) -> &HandClock {
         self.clock.as_ref().expect("its clock moves by hand")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")
     }
 
@@ -79,6 +76,16 @@ impl Redis {
         String::from_utf8(asked.expect("redis-cli is installed").stdout).unwrap().trim().to_owned()
     }
 
+    /// Has it do something that it agrees to.
+    pub(crate) fn order(&self, command: &[&str]) {
+        assert_eq!(self.ask(command), "OK", "{command:?}");
+    }
+
+    /// Has it answer nobody until its clock has moved on by `span`.
+    pub(crate) fn pause(&self, span: Duration) {
+        self.order(&["CLIENT", "PAUSE", &span.as_millis().to_string()]);
+    }
+
     /// Ends it at once. What it held in memory is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -86,7 +93,7 @@ impl Redis {
         fs::remove_file(self.socket()).ok();
     }
 
-    /// Starts it again, empty.
+    /// Starts it again, with what it has last saved; empty if it has not.
     pub(crate) fn start_again(&mut self) {
         self.child = spawn(self.program, &self.arguments, self.dir.path(), self.clock.as_ref());
         self.until_it_answers();

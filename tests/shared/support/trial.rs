@@ -1,9 +1,12 @@
 //! A fleet under load: time moves by hand, here, for the daemons and for Redis alike.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keypool::pool::{KeySettings, SelectRequest};
+use keypool::pool::{KeySettings, SelectRequest, Selection};
 use keypool::shared_quota::OnFailure;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -19,12 +22,18 @@ pub(crate) struct Trial {
     pub(crate) daemons: Vec<Option<Daemon>>,
     clocks: Vec<keypool::clock::ManualClock>,
     plans: Vec<Plan>,
+    timeouts: Option<(Duration, Duration)>,
     provider: Arc<Provider>,
     waiting: JoinSet<()>,
-    _dirs: Vec<TempDir>,
+    dirs: Vec<TempDir>,
     time: Duration,
     pub(crate) offered: u64,
     random: u64,
+}
+
+/// Where the daemon whose state is in `dir` looks for Redis.
+fn link(dir: &TempDir) -> PathBuf {
+    dir.path().join("redis.link")
 }
 
 /// One step of time.
@@ -33,11 +42,21 @@ pub(crate) const STEP: Duration = Duration::from_millis(500);
 impl Trial {
     /// `daemons` with these keys, whose wall clocks differ by up to an hour.
     pub(crate) fn of(daemons: usize, keys: &[KeySettings], on_failure: OnFailure) -> Self {
+        Self::with(daemons, keys, on_failure, None)
+    }
+
+    /// The same with daemons that wait no longer than this for Redis: a select, and anything else.
+    pub(crate) fn with(
+        daemons: usize,
+        keys: &[KeySettings],
+        on_failure: OnFailure,
+        timeouts: Option<(Duration, Duration)>,
+    ) -> Self {
         let redis = Redis::with_hand_clock();
         let dirs: Vec<TempDir> = (0..daemons).map(|_| tempfile::tempdir().unwrap()).collect();
         let plan = |(n, dir): (usize, &TempDir)| Plan {
             keys: keys.to_vec(),
-            url: redis.url(),
+            url: format!("unix://{}", link(dir).display()),
             pool: "trial".to_owned(),
             on_failure,
             dir: dir.path().to_owned(),
@@ -53,23 +72,51 @@ impl Trial {
             daemons: plans.iter().map(|_| None).collect(),
             clocks,
             plans,
+            timeouts,
             provider,
             waiting: JoinSet::new(),
-            _dirs: dirs,
+            dirs,
             time: Duration::from_hours(490_908),
             offered: 0,
             random: 39,
         };
         for n in 0..daemons {
+            trial.join_the_network(n);
             trial.start(n);
         }
         trial
     }
 
+    /// Daemon `n` reaches Redis.
+    pub(crate) fn join_the_network(&self, n: usize) {
+        symlink(self.redis.socket(), link(&self.dirs[n])).unwrap();
+    }
+
+    /// Daemon `n` reaches Redis no more. The others lose their connections, but can make new ones.
+    pub(crate) fn cut_off(&self, n: usize) {
+        fs::remove_file(link(&self.dirs[n])).unwrap();
+        self.redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+    }
+
+    /// How many requests have got no answer yet.
+    pub(crate) fn unanswered(&mut self) -> usize {
+        while self.waiting.try_join_next().is_some() {}
+        self.waiting.len()
+    }
+
+    /// How many requests the provider has seen from daemon `n`.
+    pub(crate) fn granted_by(&self, n: usize) -> u64 {
+        self.provider.seen_of(n)
+    }
+
     pub(crate) fn start(&mut self, n: usize) {
         let plan = &mut self.plans[n];
         plan.epoch += 1000;
-        self.daemons[n] = Some(Daemon::start(plan, &self.clocks[n], &Handle::current()));
+        let (clock, runtime) = (&self.clocks[n], Handle::current());
+        self.daemons[n] = Some(match self.timeouts {
+            None => Daemon::start(plan, clock, &runtime),
+            Some(timeouts) => Daemon::start_with(plan, timeouts, clock, &runtime),
+        });
     }
 
     pub(crate) async fn kill(&mut self, n: usize) {
@@ -112,9 +159,15 @@ impl Trial {
         self.offered += 1;
         let asking = daemon.asking();
         let (provider, first) = (self.provider.clone(), self.clocks[0].clone());
+        let asked = asking.begin(SelectRequest::default(), patience);
+        // What is granted is used before time moves on.
+        if let Some(Selection::Granted(lease)) = &asked {
+            provider.sees(n, &asking.settle(lease), first.now());
+            return;
+        }
         self.waiting.spawn(async move {
-            if let Some(key) = asking.ask(SelectRequest::default(), patience).await {
-                provider.sees(&key, first.now());
+            if let Some(key) = asking.end(asked).await {
+                provider.sees(n, &key, first.now());
             }
         });
     }

@@ -1,0 +1,41 @@
+//! Keys of a better rank that are not here.
+//!
+//! A request takes the best key that is to be had here: to wait for better ones would cost every
+//! select a round trip. But it leaves a wish, so that a better one comes that nobody needs.
+
+use super::GroupName;
+use crate::pool::core::Pool;
+use crate::pool::group::GroupIdx;
+use crate::pool::request::Ask;
+use crate::pool::stock::Stock;
+use crate::pool::time::Now;
+use crate::pool::view::Seat;
+
+/// Most seats that are looked at: what is wished for is asked for a few at a time.
+const MOST_SEATS: usize = 32;
+
+/// The groups of `better` seats that other daemons may hold, and that `ask` could have used.
+pub(in crate::pool) fn wishes(
+    better: &[Seat],
+    stock: &Stock,
+    ask: &Ask,
+    now: Now,
+) -> Vec<GroupIdx> {
+    let is_wish = |seat: &&Seat| {
+        let key = &stock[seat.key];
+        stock[key.group].holding.is_away(now.at)
+            && key.is_usable()
+            && !ask.excludes(&key.settings.id)
+    };
+    let wishes = better.iter().take(MOST_SEATS).filter(is_wish);
+    wishes.map(|seat| stock[seat.key].group).collect()
+}
+
+impl Pool {
+    /// Groups that requests would rather have used than those that served them, since the last call
+    /// of this.
+    pub fn take_wishes(&mut self) -> Vec<GroupName> {
+        let wishes = std::mem::take(&mut self.sharing.wishes);
+        wishes.into_iter().map(|group| self.stock[group].id.name()).collect()
+    }
+}
