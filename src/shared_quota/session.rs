@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::demand::Demand;
 use super::effect;
 use super::giving::{Mode, to_give};
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::ledger::{Inbox, Ledger, Scripts};
 use super::link::Trouble;
 use super::sharer::Sharer;
@@ -17,7 +18,7 @@ use crate::pool::{GroupName, HeldGroup, Instant, KeyId, Letter, News, Parcel, Po
 const HELD: Duration = Duration::from_millis(14_900);
 
 /// How often a daemon says that it is alive.
-const BEAT: Duration = Duration::from_secs(5);
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// How often it looks for groups that it does not need.
 const TIDY: Duration = Duration::from_millis(500);
@@ -25,7 +26,7 @@ const TIDY: Duration = Duration::from_millis(500);
 /// Most groups that are asked for at once.
 const MOST_WANTED: usize = 64;
 
-/// How soon a group that nobody gave is asked for again; it doubles up to the last.
+/// How soon a group that nobody gave is asked for again, up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
@@ -42,8 +43,11 @@ pub(super) struct Session<'a> {
     scripts: Scripts,
     identity: &'a mut Identity,
     generation: &'a mut String,
+    /// Tells what was said since it joined last from what was said before.
+    visit: String,
     others: Vec<String>,
     mode: Mode,
+    demand: Demand,
     /// Until when what it holds is held.
     until: Instant,
     retry: Duration,
@@ -63,8 +67,10 @@ impl<'a> Session<'a> {
             scripts: Scripts::new(),
             identity,
             generation,
+            visit: String::new(),
             others: Vec::new(),
             mode: Mode::default(),
+            demand: Demand::default(),
             until: Instant::ZERO,
             retry: FIRST_RETRY,
             turn: 0,
@@ -113,6 +119,7 @@ impl<'a> Session<'a> {
 
     /// Says who it is and what it holds.
     pub(super) async fn join(&mut self) -> Result<(), Trouble> {
+        self.visit = identity::random();
         let held = self.sharer.call(Pool::held);
         let request = Request {
             held: held.iter().map(|group| (group.name.to_string(), group.epoch)).collect(),
@@ -121,6 +128,11 @@ impl<'a> Session<'a> {
         };
         let sent = self.sharer.clock.now().at;
         let reply = self.ask(|scripts| &scripts.join, request, None).await?;
+        if let Some(theirs) = reply.layout {
+            // Whatever it finds later on, it has not been the first.
+            "another".clone_into(self.generation);
+            return Err(Trouble::OtherLayout { theirs, ours: self.sharer.sharing().layout });
+        }
         self.generation.clone_from(&reply.generation);
         let lost: Vec<GroupName> =
             reply.lost.iter().map(|name| GroupName::from(name.as_str())).collect();
@@ -216,13 +228,22 @@ impl<'a> Session<'a> {
                 (0, Some(free_in)) => self.retry.min(Duration::from_micros(free_in)),
                 (left, _) => Duration::from_micros(left).min(Duration::from_secs(1)),
             };
-            self.retry = (2 * self.retry).min(LAST_RETRY);
+            self.retry = (self.slower() * self.retry).min(LAST_RETRY);
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.retry = FIRST_RETRY;
             self.sharer.call(|pool, now| effect::take_over(pool, &reply.taken, self.until, now));
         }
         Ok(())
+    }
+
+    /// How much longer it waits each time that nobody gives a group. Where each keeps its groups and
+    /// the first to be asked has none to spare, few of the others have.
+    const fn slower(&self) -> u32 {
+        match self.mode {
+            Mode::Ownership => 4,
+            Mode::PerSelect => 2,
+        }
     }
 
     /// Hands `names` over; `waiting` are told.
@@ -335,14 +356,14 @@ impl<'a> Session<'a> {
     }
 
     /// What it says of itself.
-    fn row(&self, held: &[HeldGroup]) -> Row {
+    fn row(&mut self, held: &[HeldGroup]) -> Row {
         let now = self.sharer.clock.now().at;
         let room = |group: &HeldGroup| match group.per_minute {
             Some(limit) if group.free_at <= now => limit.saturating_sub(group.used),
             Some(_) => 0,
             None => 1,
         };
-        let waiting = self.sharer.call(|pool, _| pool.waiting().0);
+        let (waiting, granted) = self.sharer.call(|pool, _| (pool.waiting().0, pool.granted()));
         Row {
             name: self.identity.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -351,6 +372,7 @@ impl<'a> Session<'a> {
             used: held.iter().map(|group| group.used).sum(),
             room: held.iter().map(room).sum(),
             waiting: waiting as u64,
+            demand: self.demand.per_minute(granted, now).saturating_add(waiting as u64),
         }
     }
 
@@ -371,15 +393,12 @@ impl<'a> Session<'a> {
             id: &self.identity.id,
             life: &self.identity.life,
             generation: self.generation,
+            visit: &self.visit,
             others,
             ..request
         };
-        let reply = self.ledger.call(script(&self.scripts), &request, most).await;
-        self.sharer.count(match &reply {
-            Ok(_) => "ok",
-            Err(Trouble::Timeout) => "timeout",
-            Err(_) => "error",
-        });
+        let reply = self.ledger.call(script(&self.scripts), request, most).await;
+        self.sharer.count(&reply);
         reply
     }
 }

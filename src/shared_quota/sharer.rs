@@ -1,7 +1,7 @@
 //! The part of the daemon that shares quota with others.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use super::session::Session;
 use super::standing::{Board, Standing};
 use super::wire::{Daemon, LedgerGroup, Request};
 use crate::clock::Clock;
-use crate::pool::{Instant, Now, Pool, SharedPool};
+use crate::pool::{GroupName, Instant, Now, Pool, SharedPool};
 use crate::secrets::Secret;
 use crate::telemetry::{Journal, Metrics};
 
@@ -44,6 +44,8 @@ pub struct Sharing {
     pub timeout: Duration,
     /// How long what no select waits for may take.
     pub redis_timeout: Duration,
+    /// The layout of what is kept in Redis: [`LAYOUT`](super::LAYOUT).
+    pub layout: u32,
 }
 
 /// Shares the quota of a pool with other daemons.
@@ -55,16 +57,21 @@ pub struct Sharer {
     metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) board: Board,
+    /// The ledger, while it is in use.
+    ledger: Mutex<Option<Ledger>>,
     identity: Identity,
 }
 
 /// The fleet as the ledger has it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Fleet {
-    /// The daemons that are alive.
+    /// The daemons that are alive, and those whose leases have ended and whose groups nobody has
+    /// taken.
     pub daemons: Vec<Daemon>,
     /// Every group that was ever held.
     pub groups: Vec<LedgerGroup>,
+    /// For how long nobody may take a group.
+    pub learning: Duration,
 }
 
 impl OnFailure {
@@ -97,7 +104,16 @@ impl Sharer {
             standing.id.clone_from(&identity.id);
             standing.away = Some((Trouble::NotYet, clock.now().wall));
         });
-        Arc::new(Self { sharing, pool, journal, metrics, clock, board, identity })
+        Arc::new(Self {
+            sharing,
+            pool,
+            journal,
+            metrics,
+            clock,
+            board,
+            ledger: Mutex::default(),
+            identity,
+        })
     }
 
     /// How it goes.
@@ -113,13 +129,23 @@ impl Sharer {
         self.sharing.on_failure
     }
 
-    /// The fleet as the ledger has it.
+    /// The name of the pool in Redis.
+    pub fn pool_name(&self) -> &str {
+        &self.sharing.pool
+    }
+
+    /// The fleet as the ledger has it; why not, if it is not in use or does not answer within the
+    /// time that a select waits.
     pub async fn fleet(&self) -> Result<Fleet, Trouble> {
-        let mut ledger = Ledger::connect(&self.sharing).await?;
+        let away = || self.board.read().away.map_or(Trouble::NoConnection, |(trouble, _)| trouble);
+        let ledger = self.present().clone();
+        let mut ledger = ledger.ok_or_else(away)?;
         let request = Request { id: &self.identity.id, ..Request::default() };
-        let reply =
-            ledger.call(&Scripts::new().fleet, &request, self.sharing.redis_timeout).await?;
-        Ok(Fleet { daemons: reply.daemons, groups: reply.groups })
+        let reply = ledger.call(&Scripts::new().fleet, request, self.sharing.timeout).await;
+        self.count(&reply);
+        let reply = reply?;
+        let learning = Duration::from_micros(reply.learning);
+        Ok(Fleet { daemons: reply.daemons, groups: reply.groups, learning })
     }
 
     /// Shares until `stopping` is cancelled, and hands over then what it holds.
@@ -155,11 +181,18 @@ impl Sharer {
     ) -> Result<(), Trouble> {
         let ledger = Ledger::connect(&self.sharing).await?;
         let inbox = Inbox::connect(&self.sharing, &identity.id).await?;
-        let mut session = Session::new(self, ledger, identity, generation);
+        let mut session = Session::new(self, ledger.clone(), identity, generation);
         session.join().await?;
         *failures = 0;
         self.is_back();
-        session.run(inbox, stopping).await
+        *self.present() = Some(ledger);
+        let ended = session.run(inbox, stopping).await;
+        *self.present() = None;
+        ended
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Ledger>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_away(&self, trouble: Trouble) {
@@ -170,6 +203,10 @@ impl Sharer {
             news = was != Some(trouble);
             standing.away = Some((trouble, since));
         });
+        if trouble.other_layout().is_some() {
+            self.make_way(trouble, news);
+            return;
+        }
         if news {
             tracing::error!(
                 "Redis is away: {trouble}. {}",
@@ -192,6 +229,22 @@ impl Sharer {
         });
     }
 
+    /// Daemons of another version have the pool. Redis is there, and whatever holds while it is away
+    /// would be granted twice.
+    fn make_way(&self, trouble: Trouble, news: bool) {
+        if news {
+            tracing::error!(
+                "Limits are not shared: {trouble}. This daemon grants nothing until the last of \
+                 them has gone"
+            );
+        }
+        self.call(|pool, now| {
+            pool.set_patience(None);
+            let held: Vec<GroupName> = pool.held(now).into_iter().map(|group| group.name).collect();
+            pool.handed_over(&held, now);
+        });
+    }
+
     fn is_back(&self) {
         let mut was = None;
         self.board.write(|standing| was = standing.away.take());
@@ -207,7 +260,13 @@ impl Sharer {
         &self.sharing
     }
 
-    pub(super) fn count(&self, result: &'static str) {
+    /// Counts a question to the ledger by what came of it.
+    pub(super) fn count<T>(&self, answer: &Result<T, Trouble>) {
+        let result = match answer {
+            Ok(_) => "ok",
+            Err(Trouble::Timeout) => "timeout",
+            Err(_) => "error",
+        };
         self.board.write(|standing| *standing.calls.entry(result).or_default() += 1);
     }
 

@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keypool::pool::{KeySettings, SelectRequest};
-use keypool::shared_quota::OnFailure;
+use keypool::shared_quota::{LAYOUT, OnFailure};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::daemon::{Daemon, Plan, clock};
+use super::home::{Home, Servers};
 use super::provider::Provider;
 use super::redis::Redis;
 
 /// A fleet under load.
 pub(crate) struct Trial {
     pub(crate) redis: Redis,
+    _servers: Servers,
     pub(crate) daemons: Vec<Option<Daemon>>,
     clocks: Vec<keypool::clock::ManualClock>,
     plans: Vec<Plan>,
@@ -33,43 +35,75 @@ pub(crate) const STEP: Duration = Duration::from_millis(500);
 impl Trial {
     /// `daemons` with these keys, whose wall clocks differ by up to an hour.
     pub(crate) fn of(daemons: usize, keys: &[KeySettings], on_failure: OnFailure) -> Self {
-        let redis = Redis::with_hand_clock();
-        let dirs: Vec<TempDir> = (0..daemons).map(|_| tempfile::tempdir().unwrap()).collect();
-        let plan = |(n, dir): (usize, &TempDir)| Plan {
-            keys: keys.to_vec(),
-            url: redis.url(),
-            pool: "trial".to_owned(),
-            on_failure,
-            dir: dir.path().to_owned(),
-            epoch: u32::try_from(n).unwrap(),
-        };
-        let plans: Vec<Plan> = dirs.iter().enumerate().map(plan).collect();
-        let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
-        let clocks = (0..daemons).map(|n| clock(skew(n))).collect();
-        let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
-        let provider = Arc::new(Provider::of(limits));
-        let mut trial = Self {
-            redis,
-            daemons: plans.iter().map(|_| None).collect(),
-            clocks,
-            plans,
-            provider,
-            waiting: JoinSet::new(),
-            _dirs: dirs,
-            time: Duration::from_hours(490_908),
-            offered: 0,
-            random: 39,
-        };
+        Self::at(Home::Redis, daemons, keys, on_failure)
+    }
+
+    /// The same at the Redis of a kind.
+    pub(crate) fn at(
+        home: Home,
+        daemons: usize,
+        keys: &[KeySettings],
+        on_failure: OnFailure,
+    ) -> Self {
+        let mut trial = Self::before(home, daemons, keys, on_failure);
         for n in 0..daemons {
             trial.start(n);
         }
         trial
     }
 
+    /// The same before any of them is started.
+    pub(crate) fn before(
+        home: Home,
+        daemons: usize,
+        keys: &[KeySettings],
+        on_failure: OnFailure,
+    ) -> Self {
+        let (redis, servers, url) = home.start();
+        let dirs: Vec<TempDir> = (0..daemons).map(|_| tempfile::tempdir().unwrap()).collect();
+        let plan = |(n, dir): (usize, &TempDir)| Plan {
+            keys: keys.to_vec(),
+            url: url.clone(),
+            pool: "trial".to_owned(),
+            on_failure,
+            dir: dir.path().to_owned(),
+            epoch: u32::try_from(n).unwrap(),
+            layout: LAYOUT,
+        };
+        let plans: Vec<Plan> = dirs.iter().enumerate().map(plan).collect();
+        let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
+        let clocks = (0..daemons).map(|n| clock(skew(n))).collect();
+        let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
+        let provider = Arc::new(Provider::of(limits));
+        Self {
+            redis,
+            _servers: servers,
+            daemons: plans.iter().map(|_| None).collect(),
+            clocks,
+            plans,
+            provider,
+            waiting: JoinSet::new(),
+            _dirs: dirs,
+            // Later than the clock of any Redis shows when it has begun.
+            time: Duration::from_hours(490_909),
+            offered: 0,
+            random: 39,
+        }
+    }
+
     pub(crate) fn start(&mut self, n: usize) {
         let plan = &mut self.plans[n];
         plan.epoch += 1000;
         self.daemons[n] = Some(Daemon::start(plan, &self.clocks[n], &Handle::current()));
+    }
+
+    /// From its next start on, daemon `n` speaks another layout.
+    pub(crate) fn speak(&mut self, n: usize, layout: u32) {
+        self.plans[n].layout = layout;
+    }
+
+    pub(crate) fn daemon(&self, n: usize) -> &Daemon {
+        self.daemons[n].as_ref().expect("it runs")
     }
 
     pub(crate) async fn kill(&mut self, n: usize) {
