@@ -21,8 +21,7 @@ use crate::telemetry::span;
 /// is wrong in it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Show instead the daemons that share the limits through Redis: who holds which quota group
-    /// [redis_url under shared in keypool.toml, REDIS_URL]
+    /// Show instead the daemons that share the limits through Redis, and who holds which quota group
     #[arg(long)]
     pub fleet: bool,
 }

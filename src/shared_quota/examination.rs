@@ -23,6 +23,10 @@ pub enum Kind {
 }
 
 /// What was found out about a Redis that can be reached.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that have nothing to do with each other"
+)]
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Examined {
     /// Its name and version: `Redis 7.0.15`; nothing if it does not tell.

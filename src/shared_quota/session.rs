@@ -26,7 +26,7 @@ const TIDY: Duration = Duration::from_millis(500);
 /// Most groups that are asked for at once.
 const MOST_WANTED: usize = 64;
 
-/// How soon a group that nobody gave is asked for again, up to the last.
+/// How soon a group that nobody gave is asked for again; it doubles up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
@@ -228,22 +228,13 @@ impl<'a> Session<'a> {
                 (0, Some(free_in)) => self.retry.min(Duration::from_micros(free_in)),
                 (left, _) => Duration::from_micros(left).min(Duration::from_secs(1)),
             };
-            self.retry = (self.slower() * self.retry).min(LAST_RETRY);
+            self.retry = (2 * self.retry).min(LAST_RETRY);
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.retry = FIRST_RETRY;
             self.sharer.call(|pool, now| effect::take_over(pool, &reply.taken, self.until, now));
         }
         Ok(())
-    }
-
-    /// How much longer it waits each time that nobody gives a group. Where each keeps its groups and
-    /// the first to be asked has none to spare, few of the others have.
-    const fn slower(&self) -> u32 {
-        match self.mode {
-            Mode::Ownership => 4,
-            Mode::PerSelect => 2,
-        }
     }
 
     /// Hands `names` over; `waiting` are told.

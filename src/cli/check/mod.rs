@@ -27,7 +27,7 @@ pub use report::{Advice, KeyRow, ModelRow, Report, SharedGroup, Sources, Urgency
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct CheckArgs {
     /// Also ask the provider about each key, at an endpoint that costs nothing [probe in keypool.toml],
-    /// and the Redis that limits are shared through what it is and allows [REDIS_URL]
+    /// and the Redis that limits are shared through what it is and allows
     #[arg(long)]
     pub online: bool,
 }

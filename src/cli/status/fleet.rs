@@ -26,10 +26,9 @@ pub(super) fn text(fleet: &Value, now: WallTime) -> String {
         },
     );
     if let Some(learning) = fleet["learning_ms"].as_u64().filter(|left| *left > 0) {
-        text += &format!(
-            "no group is given out for {}: daemons are awaited that may hold some\n",
-            span(whole_seconds(learning)),
-        );
+        let left = span(whole_seconds(learning));
+        let awaited = "daemons are awaited that may hold some";
+        text.extend(["no group is given out for ", &*left, ": ", awaited, "\n"]);
     }
     for table in [daemon_rows(daemons, now), group_rows(groups, daemons)] {
         if !table.is_empty() {
@@ -56,10 +55,8 @@ fn daemon_rows(daemons: &[Value], now: WallTime) -> Table {
     ]);
     for daemon in daemons {
         let asked = if daemon["asked"] == true { " (asked)" } else { "" };
-        let capacity = match &daemon["capacity"] {
-            Value::Null => "no limit".to_owned(),
-            capacity => number(capacity),
-        };
+        let unlimited = daemon["capacity"].is_null();
+        let capacity = if unlimited { "no limit".to_owned() } else { number(&daemon["capacity"]) };
         let ends = time(&daemon["lease_ends_at"], now);
         table.row([
             words(&daemon["name"]) + asked,
@@ -104,7 +101,7 @@ fn group_rows(groups: &[Value], daemons: &[Value]) -> Table {
         };
         if group["configured"] == false {
             let and = if state.is_empty() { "" } else { "; " };
-            state += &format!("{and}not configured at the daemon that was asked");
+            state.extend([and, "not configured at the daemon that was asked"]);
         }
         table.row([words(&group["group"]), number(&group["rpm"]), owner, state]);
     }
