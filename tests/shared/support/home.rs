@@ -81,10 +81,15 @@ fn allow(server: &Redis, rights: &[String]) {
 /// Where the child of [`in_a_process_that_trusts`] finds the certificate of its Redis.
 const CERTIFICATES: &str = "KEYPOOL_TEST_CERTIFICATES";
 
+#[expect(clippy::disallowed_methods, reason = "it is how one process of these tests tells another")]
+fn certificates() -> Option<String> {
+    std::env::var(CERTIFICATES).ok()
+}
+
 /// Runs the test called `name` once more, in a process that trusts the Redis of [`Home::Tls`]. Says
 /// whether this is that process.
 pub(crate) fn in_a_process_that_trusts(name: &str) -> bool {
-    if std::env::var_os(CERTIFICATES).is_some() {
+    if certificates().is_some() {
         return true;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +109,7 @@ pub(crate) fn in_a_process_that_trusts(name: &str) -> bool {
 }
 
 fn tls() -> (Redis, Servers, String) {
-    let dir = std::env::var(CERTIFICATES).expect("within in_a_process_that_trusts");
+    let dir = certificates().expect("within in_a_process_that_trusts");
     let (certificate, key) = (format!("{dir}/certificate"), format!("{dir}/key"));
     let port = free_port().to_string();
     let mut arguments =
