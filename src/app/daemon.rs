@@ -23,7 +23,7 @@ use crate::server::{
     CallerSettings, Callers, CallersError, Configuration, Configured, ConnectionLimits, Exporter,
     ListenError, Listener, MetricsAddress, Pulse, Server, Service, SocketSettings,
 };
-use crate::shared_quota::{Identity, Sharer, Sharing};
+use crate::shared_quota::{Identity, LAYOUT, Sharer, Sharing};
 use crate::state;
 use crate::telemetry::{Journal, Metrics};
 use crate::watch::{Mode, Watch};
@@ -304,6 +304,7 @@ fn sharer(
         on_failure: shared.on_failure,
         timeout: shared.timeout,
         redis_timeout: shared.redis_timeout,
+        layout: LAYOUT,
     };
     let identity = Identity::of(settings.state_dir.as_deref());
     let (journal, metrics) = (journal.clone(), metrics.clone());

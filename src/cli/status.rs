@@ -1,5 +1,7 @@
 //! `keypool status`
 
+mod fleet;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,14 +20,22 @@ use crate::telemetry::span;
 /// a minute (of keys that are neither dead nor without a secret), and the configuration with what
 /// is wrong in it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Show instead the daemons that share the limits through Redis, and who holds which quota group
+    #[arg(long)]
+    pub fleet: bool,
+}
 
 /// Runs `keypool status`.
 pub async fn status(
-    StatusArgs {}: &StatusArgs,
+    args: &StatusArgs,
     client: &Client,
     screen: &mut Screen<'_>,
 ) -> Result<(), ClientError> {
+    if args.fleet {
+        let answer = client.ask("/v1/fleet").await?;
+        return screen.show(&answer, fleet::text);
+    }
     let answer = client.ask("/v1/status").await?;
     screen.show(&answer, text)
 }
@@ -190,6 +200,9 @@ fn shared_quota(shared: &Value, now: WallTime) -> Option<(String, String)> {
         "shared quota",
         match shared["error"].as_str() {
             None => format!("by {}; {held}", counted(count("daemons"), "daemon")),
+            Some(error) if shared["other_layout"].is_u64() => {
+                format!("NOT SHARED, AND NOTHING IS GRANTED: {error}")
+            }
             Some(error) => {
                 let went = time(&shared["away_since"], now);
                 let holds = match shared["holds"].as_str() {
@@ -318,8 +331,9 @@ mod tests {
     #[test]
     fn people_get_the_verdict_first() {
         let daemon = Daemon::answering(&ready().to_string());
-        let screen =
-            shown(false, async |screen| status(&StatusArgs {}, &daemon.client, screen).await);
+        let screen = shown(false, async |screen| {
+            status(&StatusArgs { fleet: false }, &daemon.client, screen).await
+        });
         assert_eq!(
             screen,
             "ready\n\
@@ -342,8 +356,9 @@ mod tests {
     #[test]
     fn programs_get_the_json_as_it_came() {
         let daemon = Daemon::answering(&ready().to_string());
-        let screen =
-            shown(true, async |screen| status(&StatusArgs {}, &daemon.client, screen).await);
+        let screen = shown(true, async |screen| {
+            status(&StatusArgs { fleet: false }, &daemon.client, screen).await
+        });
         assert_eq!(screen, format!("{}\n", ready()));
     }
 

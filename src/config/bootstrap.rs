@@ -9,20 +9,17 @@ use super::again::{Blank, is_blank};
 use super::flags::Flags;
 use super::problem::{Problem, Problems};
 use super::rotation::{Wish, wish};
-use super::settings::{
-    CooldownSettings, QuotaSettings, SecretSettings, ServerSettings, Settings, SharedSettings,
-};
+use super::settings::{CooldownSettings, QuotaSettings, SecretSettings, ServerSettings, Settings};
 use super::sources::{Document, Sources};
 use super::text::Position;
 use super::value::{LARGEST, Value};
-use super::{env_files, provider_sections};
+use super::{env_files, provider_sections, shared};
 use crate::health::ProbeSettings;
 use crate::secrets::{
-    Content, Environment, Process, RefreshRules, Secret, Store, StoreName, StorePlaces, Stores,
+    Content, Environment, Process, RefreshRules, Store, StoreName, StorePlaces, Stores,
     read_protected,
 };
 use crate::server::ConnectionLimits;
-use crate::shared_quota::OnFailure;
 use crate::telemetry::logging::LogFormat;
 
 /// Where keypool.toml is looked for, in this order, when nobody names it.
@@ -131,6 +128,8 @@ fn read_settings(
     let state_dir = from.read("state_dir", Value::optional_path);
     let metrics_addr = from.read("metrics_addr", Value::optional_address);
     let probe = probe(from);
+    let quota = quota(from);
+    let shared = shared::read(from, quota.share);
     let format = |value: &Value| value.one_of(&LogFormat::ALL, LogFormat::name);
     Settings {
         socket: from.read("socket", Value::path).unwrap_or("/run/keypool/keypool.sock".into()),
@@ -142,14 +141,14 @@ fn read_settings(
         metrics_addr: metrics_addr.unwrap_or_else(|| Some(([127, 0, 0, 1], 9464).into())),
         log: from.read("log", Value::log_levels).unwrap_or("info".into()),
         log_format: from.read("log_format", format).unwrap_or_default(),
-        quota: quota(from),
+        quota,
         cooldown: cooldown(from),
         lease_ttl: duration(from, "lease.ttl", 10 * MINUTE, MILLISECOND, 7 * DAY),
         wait_max: duration(from, "wait.max", 30 * SECOND, Duration::ZERO, HOUR),
         probe,
         secrets: secrets(from, environment, process),
         server: server(from),
-        shared: shared(from),
+        shared,
         providers: provider_sections::read(from, probe),
     }
 }
@@ -233,37 +232,6 @@ fn connections(from: &mut Sources<'_>) -> ConnectionLimits {
         from.complain("server.max_connections_per_uid", Problem::error(message));
     }
     ConnectionLimits { in_all, per_uid }
-}
-
-fn shared(from: &mut Sources<'_>) -> SharedSettings {
-    let url = |value: &Value| {
-        let url = value.text().ok().filter(|url| {
-            ["redis://", "rediss://", "redis+unix://", "unix://", "redis+sentinel://"]
-                .iter()
-                .any(|scheme| url.starts_with(scheme))
-        });
-        url.map(Secret::new).ok_or_else(|| "expected a URL such as redis://127.0.0.1/".to_owned())
-    };
-    let on_failure = |value: &Value| value.one_of(&OnFailure::ALL, OnFailure::name);
-    SharedSettings {
-        redis_url: from.read("shared.redis_url", url),
-        pool: from.read("shared.pool", pool_name).unwrap_or_else(|| "default".to_owned()),
-        on_failure: from.read("shared.on_failure", on_failure).unwrap_or_default(),
-        timeout: duration(from, "shared.timeout", 50 * MILLISECOND, MILLISECOND, MINUTE),
-        redis_timeout: from
-            .read("shared.redis_timeout", |value| value.duration_or_seconds(MILLISECOND..=MINUTE))
-            .unwrap_or(5 * SECOND),
-    }
-}
-
-/// A name that can be part of a key in Redis, and of its hash tag.
-fn pool_name(value: &Value) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    let name = value
-        .text()
-        .ok()
-        .filter(|name| (1..=64).contains(&name.len()) && name.bytes().all(allowed));
-    name.map(str::to_owned).ok_or_else(|| "expected a name of [A-Za-z0-9_.-]{1,64}".to_owned())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod problem;
 mod provider_sections;
 mod rotation;
 mod settings;
+mod shared;
 mod sources;
 mod text;
 mod value;

@@ -47,6 +47,7 @@ codes! {
     Conflict "conflict" CONFLICT,
     NotEditable "not_editable" CONFLICT,
     NoProbe "no_probe" CONFLICT,
+    NotShared "not_shared" CONFLICT,
     MissingSecret "missing_secret" CONFLICT,
     LeaseExpired "lease_expired" GONE,
     TooLarge "too_large" PAYLOAD_TOO_LARGE,
@@ -58,4 +59,5 @@ codes! {
     ProviderUnavailable "provider_unavailable" SERVICE_UNAVAILABLE,
     Draining "draining" SERVICE_UNAVAILABLE,
     NotWritten "not_written" SERVICE_UNAVAILABLE,
+    RedisUnavailable "redis_unavailable" SERVICE_UNAVAILABLE,
 }

@@ -13,6 +13,7 @@ pub(super) enum Endpoint {
     Usage,
     Events,
     Status,
+    Fleet,
     Reload,
     Livez,
     Readyz,
@@ -25,7 +26,7 @@ const KEY_ID: &str = "{key_id}";
 
 impl Endpoint {
     /// Every endpoint.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Select,
         Self::Report,
         Self::Rotate,
@@ -36,6 +37,7 @@ impl Endpoint {
         Self::Usage,
         Self::Events,
         Self::Status,
+        Self::Fleet,
         Self::Reload,
         Self::Livez,
         Self::Readyz,
@@ -61,6 +63,7 @@ impl Endpoint {
             Self::Usage => "/v1/usage",
             Self::Events => "/v1/events",
             Self::Status => "/v1/status",
+            Self::Fleet => "/v1/fleet",
             Self::Reload => "/v1/reload",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
@@ -83,6 +86,7 @@ impl Endpoint {
             Self::Usage
             | Self::Events
             | Self::Status
+            | Self::Fleet
             | Self::Livez
             | Self::Readyz
             | Self::Metrics

@@ -19,6 +19,7 @@ mod keys;
 mod usage;
 mod events;
 mod status;
+mod fleet;
 mod health;
 mod reload;
 mod administration;

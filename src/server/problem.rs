@@ -12,6 +12,7 @@ use crate::clock::rfc3339;
 use crate::control::NotEdited;
 use crate::health::NotProbed;
 use crate::pool::{KeyState, LeaseGone, NoUse, Now, Refusal, Unusable, WaitsFor};
+use crate::shared_quota::Trouble;
 
 /// An error answer.
 #[derive(Clone, PartialEq, Debug)]
@@ -113,6 +114,20 @@ impl Problem {
              `keypool check` tells more"
         );
         Self::new(Code::RotationOff, "Rotation is off and there is no single key", detail)
+    }
+
+    /// There is no fleet.
+    pub(super) fn not_shared() -> Self {
+        let detail = "this daemon shares its limits with nobody: REDIS_URL is not set, nor redis_url \
+                      under [shared] in keypool.toml";
+        Self::new(Code::NotShared, "Limits are not shared", detail)
+    }
+
+    /// Redis does not tell of the fleet.
+    pub(super) fn redis_unavailable(trouble: Trouble) -> Self {
+        let title = "Redis does not tell of the fleet";
+        Self::new(Code::RedisUnavailable, title, trouble.to_string())
+            .retry_after(Duration::from_secs(1))
     }
 
     /// The keys file was rejected, so that there is no key at all.

@@ -18,8 +18,8 @@ use super::selecting::Selecting;
 use super::service::Service;
 use super::turns::ClientTurns;
 use super::{
-    administration, body, events, health, hygiene, keys, metrics, openapi, reload, report, select,
-    status, usage,
+    administration, body, events, fleet, health, hygiene, keys, metrics, openapi, reload, report,
+    select, status, usage,
 };
 use crate::telemetry::metrics::Denial;
 
@@ -99,6 +99,7 @@ async fn serve(
         Endpoint::Events if live => Ok(events::follow(service)),
         Endpoint::Events => events::list(service, uri.query()),
         Endpoint::Status => Ok(status::answer(service)),
+        Endpoint::Fleet => fleet::answer(service).await,
         Endpoint::Livez => Ok(health::live()),
         Endpoint::Readyz => health::ready(service),
         Endpoint::Metrics => metrics::answer(service).await,

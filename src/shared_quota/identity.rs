@@ -49,7 +49,8 @@ fn is_id(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn random() -> String {
+/// A word that nobody else has.
+pub(super) fn random() -> String {
     // Keyed by the system's random numbers.
     format!("{:016x}", RandomState::new().hash_one(0))
 }

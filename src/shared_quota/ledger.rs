@@ -3,6 +3,7 @@
 //! Every name is under one hash tag, so that a cluster keeps them in one place, and has the
 //! version of the layout in it. Nothing of it is a secret.
 
+use std::fmt;
 use std::time::Duration;
 
 use redis::Script;
@@ -43,33 +44,44 @@ impl Scripts {
     }
 }
 
-/// What every name of a pool begins with: the hash tag, and the version of the layout.
-fn prefix(pool: &str) -> String {
-    format!("keypool:{{{pool}}}:1:")
+/// The layout of the ledger that this version of keypool speaks. It grows with every change that a
+/// daemon of another version would misread.
+pub const LAYOUT: u32 = 1;
+
+/// The name of `what` in a pool, which is under one hash tag; with the layout, unless it is the
+/// same in all of them.
+fn name(sharing: &Sharing, what: &str) -> String {
+    let Sharing { pool, layout, .. } = sharing;
+    match what {
+        "days" | "layouts" => format!("keypool:{{{pool}}}:{what}"),
+        what => format!("keypool:{{{pool}}}:{layout}:{what}"),
+    }
 }
 
 /// The ledger of one pool.
+#[derive(Clone)]
 pub(super) struct Ledger {
     link: Link,
     keys: Vec<String>,
-    prefix: String,
+    inbox: String,
+    layout: String,
 }
 
 impl Ledger {
     pub(super) async fn connect(sharing: &Sharing) -> Result<Self, Trouble> {
         let place = Place::new(&sharing.redis_url);
         let link = place.connect(sharing.redis_timeout, sharing.redis_timeout).await?;
-        let prefix = prefix(&sharing.pool);
-        let names = ["ledger", "daemons", "groups", "parcels", "days", "marks", "mail"];
-        let keys = names.iter().map(|name| format!("{prefix}{name}")).collect();
-        Ok(Self { link, keys, prefix })
+        let names = ["ledger", "daemons", "groups", "parcels", "days", "marks", "mail", "layouts"];
+        let keys = names.iter().map(|what| name(sharing, what)).collect();
+        let (inbox, layout) = (name(sharing, "inbox"), sharing.layout.to_string());
+        Ok(Self { link, keys, inbox, layout })
     }
 
     /// Does one operation, which may take `most`. One that takes longer may have been done or not.
     pub(super) async fn call(
         &mut self,
         script: &Script,
-        request: &Request<'_>,
+        request: Request<'_>,
         most: Duration,
     ) -> Result<Reply, Trouble> {
         let mut invocation = script.prepare_invoke();
@@ -77,17 +89,20 @@ impl Ledger {
             invocation.key(key);
         }
         for other in request.others {
-            invocation.key(self.inbox(other));
+            invocation.key(format!("{}:{other}", self.inbox));
         }
-        let request = serde_json::to_string(request).map_err(|_| Trouble::Garbage)?;
+        let request = Request { layout: &self.layout, ..request };
+        let request = serde_json::to_string(&request).map_err(|_| Trouble::Garbage)?;
         invocation.arg(request);
         let run = tokio::time::timeout(most, self.link.run(&invocation));
         let reply = run.await.map_err(|_| Trouble::Timeout)??;
         serde_json::from_str(&reply).map_err(|_| Trouble::Garbage)
     }
+}
 
-    fn inbox(&self, id: &str) -> String {
-        format!("{}inbox:{id}", self.prefix)
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 
@@ -102,7 +117,7 @@ impl Inbox {
         // The server answers when there is a message, or after so long.
         let most = POLL + sharing.redis_timeout;
         let link = Place::new(&sharing.redis_url).connect(sharing.redis_timeout, most).await?;
-        Ok(Self { link, key: format!("{}inbox:{id}", prefix(&sharing.pool)) })
+        Ok(Self { link, key: format!("{}:{id}", name(sharing, "inbox")) })
     }
 
     /// The next message; none when there was none for a while.

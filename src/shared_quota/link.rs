@@ -26,6 +26,17 @@ pub enum Trouble {
     /// Nothing listens there, or the connection broke.
     #[error("no connection")]
     NoConnection,
+    /// Daemons of another version have the pool.
+    #[error(
+        "daemons of another version of keypool share this pool, with layout {theirs} of what they \
+         keep in Redis; this one has layout {ours}"
+    )]
+    OtherLayout {
+        /// What they speak.
+        theirs: u32,
+        /// What this daemon speaks.
+        ours: u32,
+    },
     /// Its certificate is not one that this machine trusts, or is of another name.
     #[error("its certificate is not accepted (SSL_CERT_FILE may name those to be trusted)")]
     Certificate,
@@ -50,6 +61,26 @@ pub enum Trouble {
     /// What it answers makes no sense.
     #[error("its answer is not understood")]
     Garbage,
+}
+
+impl Trouble {
+    /// The layout of the daemons that have the pool, if that is what is the matter.
+    pub const fn other_layout(self) -> Option<u32> {
+        match self {
+            Self::OtherLayout { theirs, .. } => Some(theirs),
+            Self::Url
+            | Self::NotYet
+            | Self::NoConnection
+            | Self::Certificate
+            | Self::Timeout
+            | Self::Refused
+            | Self::ReadOnly
+            | Self::NotReady
+            | Self::OutOfMemory
+            | Self::WrongType
+            | Self::Garbage => None,
+        }
+    }
 }
 
 impl From<&RedisError> for Trouble {
@@ -122,13 +153,23 @@ impl<'a> Place<'a> {
         tokio::time::timeout(connect, connecting).await.map_err(|_| Trouble::NoConnection)?
     }
 
+    /// A new connection to the very server that is named, or that the sentinels name.
+    pub(super) async fn connect_single(
+        &self,
+        connect: Duration,
+        answer: Duration,
+    ) -> Result<Link, Trouble> {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let connecting = async {
+            let client = self.client().await?;
+            single(&client, connect, answer).await
+        };
+        tokio::time::timeout(connect, connecting).await.map_err(|_| Trouble::NoConnection)?
+    }
+
     async fn connect_slowly(&self, connect: Duration, answer: Duration) -> Result<Link, Trouble> {
         let client = self.client().await?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect))
-            .set_response_timeout(Some(answer));
-        let connected = client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut link = Link::Single(connected.map_err(|error| Trouble::from(&error))?);
+        let mut link = single(&client, connect, answer).await?;
         let about: String = link.ask(redis::cmd("INFO").arg("server")).await?;
         if !about.lines().any(|line| line.trim() == "redis_mode:cluster") {
             return Ok(link);
@@ -168,13 +209,27 @@ impl<'a> Place<'a> {
     }
 }
 
+async fn single(client: &Client, connect: Duration, answer: Duration) -> Result<Link, Trouble> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(connect))
+        .set_response_timeout(Some(answer));
+    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+    Ok(Link::Single(connected.map_err(|error| Trouble::from(&error))?))
+}
+
 impl Link {
     pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Trouble> {
-        let answer = match self {
+        self.query(command).await.map_err(|error| Trouble::from(&error))
+    }
+
+    pub(super) async fn query<T: FromRedisValue>(
+        &mut self,
+        command: &Cmd,
+    ) -> Result<T, RedisError> {
+        match self {
             Self::Single(link) => command.query_async(link).await,
             Self::Cluster(link) => command.query_async(link).await,
-        };
-        answer.map_err(|error| Trouble::from(&error))
+        }
     }
 
     pub(super) async fn run(&mut self, script: &ScriptInvocation<'_>) -> Result<String, Trouble> {

@@ -14,7 +14,10 @@
 //! daemon at a time, as long as nobody outlives his lease (`owned` does, by choice, while Redis is
 //! away); every clock in it is the ledger's own.
 
+mod address;
+mod demand;
 mod effect;
+mod examination;
 mod giving;
 mod identity;
 mod ledger;
@@ -25,11 +28,15 @@ mod sharer;
 mod standing;
 mod wire;
 
+pub use address::{AddressFault, SCHEMES, address_fault};
 #[cfg(any(doc, fuzzing, test))]
 pub(crate) use effect::obey;
+pub use examination::{Examined, Kind, OLDEST, examine};
 pub use giving::Mode;
 pub use identity::Identity;
+pub use ledger::LAYOUT;
 pub use link::Trouble;
+pub use session::BEAT;
 pub use sharer::{Fleet, OnFailure, Sharer, Sharing};
 pub use standing::{Holds, Standing};
 pub use wire::{Daemon, LedgerGroup, Row};

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::demand::Demand;
 use super::effect;
 use super::giving::{Mode, to_give, to_grant_a_wish};
+use super::identity;
 use super::ledger::{Inbox, Ledger, Scripts};
 use super::link::Trouble;
 use super::membership::Membership;
@@ -17,7 +19,7 @@ use crate::pool::{
 };
 
 /// How often a daemon says that it is alive.
-const BEAT: Duration = Duration::from_secs(5);
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// How often it does so while parts of limits are not as they are to stay, and how many times.
 const QUICK_BEAT: Duration = Duration::from_secs(1);
@@ -48,8 +50,11 @@ pub(super) struct Session<'a> {
     ledger: Ledger,
     scripts: Scripts,
     membership: &'a mut Membership,
+    /// Tells what was said since it joined last from what was said before.
+    visit: String,
     others: Vec<String>,
     mode: Mode,
+    demand: Demand,
     /// How many more times it says soon that it is alive.
     quick_beats: u32,
     retry: Duration,
@@ -65,8 +70,10 @@ impl<'a> Session<'a> {
             ledger,
             scripts: Scripts::new(),
             membership,
+            visit: String::new(),
             others: Vec::new(),
             mode: Mode::default(),
+            demand: Demand::default(),
             quick_beats: 0,
             retry: FIRST_RETRY,
             turn: 0,
@@ -116,6 +123,7 @@ impl<'a> Session<'a> {
 
     /// Says who it is and what it holds.
     pub(super) async fn join(&mut self) -> Result<(), Trouble> {
+        self.visit = identity::random();
         let held = self.sharer.call(Pool::held);
         let request = Request {
             held: held.iter().map(|group| (group.name.to_string(), group.epoch)).collect(),
@@ -124,6 +132,11 @@ impl<'a> Session<'a> {
         };
         let sent = self.sharer.clock.now().at;
         let reply = self.ask(|scripts| &scripts.join, request, None).await?;
+        if let Some(theirs) = reply.layout {
+            // Whatever it finds later on, it has not been the first.
+            "another".clone_into(&mut self.membership.generation);
+            return Err(Trouble::OtherLayout { theirs, ours: self.sharer.sharing().layout });
+        }
         self.membership.generation.clone_from(&reply.generation);
         let lost: Vec<GroupName> =
             reply.lost.iter().map(|name| GroupName::from(name.as_str())).collect();
@@ -419,10 +432,11 @@ impl<'a> Session<'a> {
     }
 
     /// What it says of itself.
-    fn row(&self, held: &[HeldGroup]) -> Row {
+    fn row(&mut self, held: &[HeldGroup]) -> Row {
         let now = self.sharer.clock.now().at;
-        let waiting = self.sharer.call(|pool, _| pool.waiting().0);
-        Row::of(&self.membership.identity.name, held, waiting, now)
+        let (waiting, granted) = self.sharer.call(|pool, _| (pool.waiting().0, pool.granted()));
+        let demand = self.demand.per_minute(granted, now).saturating_add(waiting as u64);
+        Row::of(&self.membership.identity.name, held, waiting, demand, now)
     }
 
     async fn ask(
@@ -440,13 +454,10 @@ impl<'a> Session<'a> {
             };
         let (counts, window) =
             self.sharer.call(|pool, now| (pool.part_counts_for(now), pool.window_span()));
-        let request = self.membership.sign(Request { others, ..request }, counts, window);
-        let reply = self.ledger.call(script(&self.scripts), &request, most).await;
-        self.sharer.count(match &reply {
-            Ok(_) => "ok",
-            Err(Trouble::Timeout) => "timeout",
-            Err(_) => "error",
-        });
+        let request = Request { visit: &self.visit, others, ..request };
+        let request = self.membership.sign(request, counts, window);
+        let reply = self.ledger.call(script(&self.scripts), request, most).await;
+        self.sharer.count(&reply);
         reply
     }
 }

@@ -1,7 +1,7 @@
 //! The part of the daemon that shares quota with others.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::session::Session;
 use super::standing::{Board, Holds, Standing};
 use super::wire::{Daemon, LedgerGroup, Request};
 use crate::clock::Clock;
-use crate::pool::{Now, Part, Pool, SharedPool};
+use crate::pool::{GroupName, Now, Part, Pool, SharedPool};
 use crate::secrets::Secret;
 use crate::telemetry::{Journal, Metrics};
 
@@ -45,6 +45,8 @@ pub struct Sharing {
     pub timeout: Duration,
     /// How long what no select waits for may take.
     pub redis_timeout: Duration,
+    /// The layout of what is kept in Redis: [`LAYOUT`](super::LAYOUT).
+    pub layout: u32,
 }
 
 /// Shares the quota of a pool with other daemons.
@@ -56,16 +58,21 @@ pub struct Sharer {
     metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) board: Board,
+    /// The ledger, while it is in use.
+    ledger: Mutex<Option<Ledger>>,
     identity: Identity,
 }
 
 /// The fleet as the ledger has it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Fleet {
-    /// The daemons that are alive.
+    /// The daemons that are alive, and those whose leases have ended and whose groups nobody has
+    /// taken.
     pub daemons: Vec<Daemon>,
     /// Every group that was ever held.
     pub groups: Vec<LedgerGroup>,
+    /// For how long nobody may take a group.
+    pub learning: Duration,
 }
 
 impl OnFailure {
@@ -117,7 +124,16 @@ impl Sharer {
             standing.part = Part::NONE;
             standing.withheld = Part::NONE;
         });
-        Arc::new(Self { sharing, pool, journal, metrics, clock, board, identity })
+        Arc::new(Self {
+            sharing,
+            pool,
+            journal,
+            metrics,
+            clock,
+            board,
+            ledger: Mutex::default(),
+            identity,
+        })
     }
 
     /// How it goes.
@@ -143,13 +159,23 @@ impl Sharer {
         self.sharing.on_failure
     }
 
-    /// The fleet as the ledger has it.
+    /// The name of the pool in Redis.
+    pub fn pool_name(&self) -> &str {
+        &self.sharing.pool
+    }
+
+    /// The fleet as the ledger has it; why not, if it is not in use or does not answer within the
+    /// time that a select waits.
     pub async fn fleet(&self) -> Result<Fleet, Trouble> {
-        let mut ledger = Ledger::connect(&self.sharing).await?;
+        let away = || self.board.read().away.map_or(Trouble::NoConnection, |(trouble, _)| trouble);
+        let ledger = self.present().clone();
+        let mut ledger = ledger.ok_or_else(away)?;
         let request = Request { id: &self.identity.id, ..Request::default() };
-        let reply =
-            ledger.call(&Scripts::new().fleet, &request, self.sharing.redis_timeout).await?;
-        Ok(Fleet { daemons: reply.daemons, groups: reply.groups })
+        let reply = ledger.call(&Scripts::new().fleet, request, self.sharing.timeout).await;
+        self.count(&reply);
+        let reply = reply?;
+        let learning = Duration::from_micros(reply.learning);
+        Ok(Fleet { daemons: reply.daemons, groups: reply.groups, learning })
     }
 
     /// Shares until `stopping` is cancelled, and hands over then what it holds.
@@ -164,7 +190,10 @@ impl Sharer {
             };
             let Err(trouble) = ended else { return Ok(()) };
             failures += 1;
-            self.go_on_alone(failures);
+            match trouble.other_layout() {
+                Some(_) => self.make_way(),
+                None => self.go_on_alone(failures),
+            }
             // A connection that breaks once is made anew before anything is concluded.
             if failures > 1 {
                 self.is_away(trouble, membership.part());
@@ -185,11 +214,18 @@ impl Sharer {
     ) -> Result<(), Trouble> {
         let ledger = Ledger::connect(&self.sharing).await?;
         let inbox = Inbox::connect(&self.sharing, &membership.identity.id).await?;
-        let mut session = Session::new(self, ledger, membership);
+        let mut session = Session::new(self, ledger.clone(), membership);
         session.join().await?;
         *failures = 0;
         self.is_back();
-        session.run(inbox, stopping).await
+        *self.present() = Some(ledger);
+        let ended = session.run(inbox, stopping).await;
+        *self.present() = None;
+        ended
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Ledger>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_away(&self, trouble: Trouble, part: Part) {
@@ -201,9 +237,17 @@ impl Sharer {
             standing.away = Some((trouble, since));
         });
         self.call(|pool, _| pool.set_patience(None));
-        if news {
-            tracing::error!("Redis is away: {trouble}. {}", self.sharing.on_failure.says(part));
+        if !news {
+            return;
         }
+        if trouble.other_layout().is_some() {
+            tracing::error!(
+                "Limits are not shared: {trouble}. This daemon grants nothing until the last of \
+                 them has gone"
+            );
+            return;
+        }
+        tracing::error!("Redis is away: {trouble}. {}", self.sharing.on_failure.says(part));
     }
 
     /// Does what is to be done when Redis may be away. Parts and leases need nothing: what follows
@@ -213,6 +257,16 @@ impl Sharer {
             OnFailure::Owned => pool.hold_on(now),
             OnFailure::Open if failures > 1 => pool.hold_all(now),
             OnFailure::Open | OnFailure::Share | OnFailure::Closed => {}
+        });
+    }
+
+    /// Daemons of another version have the pool. Redis is there, and whatever holds while it is away
+    /// would be granted twice.
+    fn make_way(&self) {
+        self.call(|pool, now| {
+            let held: Vec<GroupName> = pool.held(now).into_iter().map(|group| group.name).collect();
+            pool.give_up_part(now);
+            pool.handed_over(&held, now);
         });
     }
 
@@ -231,7 +285,13 @@ impl Sharer {
         &self.sharing
     }
 
-    pub(super) fn count(&self, result: &'static str) {
+    /// Counts a question to the ledger by what came of it.
+    pub(super) fn count<T>(&self, answer: &Result<T, Trouble>) {
+        let result = match answer {
+            Ok(_) => "ok",
+            Err(Trouble::Timeout) => "timeout",
+            Err(_) => "error",
+        };
         self.board.write(|standing| *standing.calls.entry(result).or_default() += 1);
     }
 

@@ -22,11 +22,19 @@ pub struct Row {
     pub room: u64,
     /// How many requests wait.
     pub waiting: u64,
+    /// How many requests a minute it was asked for lately: those granted, and those that wait.
+    pub demand: u64,
 }
 
 impl Row {
     /// That of the daemon called `name`.
-    pub(super) fn of(name: &str, held: &[HeldGroup], waiting: usize, now: Instant) -> Self {
+    pub(super) fn of(
+        name: &str,
+        held: &[HeldGroup],
+        waiting: usize,
+        demand: u64,
+        now: Instant,
+    ) -> Self {
         let room = |group: &HeldGroup| match group.per_minute {
             Some(limit) if group.free_at <= now => limit.saturating_sub(group.used),
             Some(_) => 0,
@@ -40,6 +48,7 @@ impl Row {
             used: held.iter().map(|group| group.used).sum(),
             room: held.iter().map(room).sum(),
             waiting: waiting as u64,
+            demand,
         }
     }
 }
@@ -53,6 +62,15 @@ pub struct Daemon {
     /// For how many microseconds its leases last.
     #[serde(deserialize_with = "whole")]
     pub left: u64,
+    /// For how many microseconds they have been over.
+    #[serde(deserialize_with = "whole")]
+    pub lapsed: u64,
+    /// For how many microseconds it has shared.
+    #[serde(deserialize_with = "whole")]
+    pub up: u64,
+    /// How many microseconds ago it has said that it is alive.
+    #[serde(deserialize_with = "whole")]
+    pub silent: u64,
     /// What it says of itself.
     #[serde(flatten)]
     pub row: Row,
@@ -66,6 +84,9 @@ pub(super) struct Request<'a> {
     pub(super) life: &'a str,
     #[serde(rename = "gen")]
     pub(super) generation: &'a str,
+    /// Tells what was said after it joined last from what was said before.
+    pub(super) visit: &'a str,
+    pub(super) layout: &'a str,
     pub(super) others: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) row: Option<Row>,
@@ -123,6 +144,8 @@ pub(super) struct Reply {
     pub(super) join: bool,
     /// Another process has the same id.
     pub(super) twin: bool,
+    /// Daemons with this layout have the pool.
+    pub(super) layout: Option<u32>,
     #[serde(rename = "gen")]
     pub(super) generation: String,
     /// For how many microseconds nobody may take a group.

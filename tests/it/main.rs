@@ -9,6 +9,10 @@ mod support;
 #[path = "../support/provider/mod.rs"]
 mod provider;
 
+#[allow(dead_code, reason = "the tests of sharing do more to it")]
+#[path = "../shared/support/redis.rs"]
+mod redis;
+
 mod admin;
 mod api;
 mod callers;
@@ -19,11 +23,13 @@ mod drain;
 mod events;
 mod examples;
 mod filesystems;
+mod fleet;
 mod leaks;
 mod limits;
 mod metrics;
 mod openapi;
 mod probes;
+mod redis_check;
 mod reload;
 mod secrets;
 mod state;

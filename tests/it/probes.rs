@@ -275,7 +275,7 @@ fn what_a_provider_echoes_is_not_repeated() {
 }
 
 /// `keypool check --online` about `keys`, with `toml` beside the paths and more `variables`.
-fn check_online(
+pub(crate) fn check_online(
     keys: &[(&str, &str)],
     toml: &str,
     variables: &[(&str, &str)],

@@ -28,7 +28,7 @@ const MOST: u64 = CAPACITY * 3 / 4;
 /// A fleet of two, each of which holds some of four keys.
 async fn two(on_failure: OnFailure) -> Trial {
     let keys = ["a", "b", "c", "d"].map(|name| key(name, RPM));
-    let mut trial = Trial::with(2, &keys, on_failure, Some((TIMEOUT, REDIS_TIMEOUT)));
+    let mut trial = Trial::with(2, &keys, on_failure, (TIMEOUT, REDIS_TIMEOUT));
     trial.join().await;
     let shares = on_failure == OnFailure::Share;
     for n in 0..1000 {

@@ -6,6 +6,7 @@ use keypool::pool::KeySettings;
 use keypool::shared_quota::{Mode, OnFailure};
 
 use crate::support::daemon::key;
+use crate::support::home::{Home, in_a_process_that_trusts};
 use crate::support::trial::{STEP, Trial};
 
 const DAEMONS: usize = 8;
@@ -45,10 +46,20 @@ struct Outcome {
     mode: Mode,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "these are small")]
 /// Two minutes of `load` times the capacity, after one to warm up.
 async fn measure(keys: &[KeySettings], load: f64, choose: impl Fn(u64) -> usize + Copy) -> Outcome {
-    let mut trial = Trial::of(DAEMONS, keys, OnFailure::Closed);
+    measure_at(Home::Redis, keys, load, choose).await
+}
+
+#[expect(clippy::cast_precision_loss, reason = "these are small")]
+/// The same at the Redis of a kind.
+async fn measure_at(
+    home: Home,
+    keys: &[KeySettings],
+    load: f64,
+    choose: impl Fn(u64) -> usize + Copy,
+) -> Outcome {
+    let mut trial = Trial::at(home, DAEMONS, keys, OnFailure::Closed);
     trial.join().await;
     let rate = load * capacity(keys);
     trial.load(MINUTE, rate, MINUTE / 2, choose).await;
@@ -103,6 +114,34 @@ async fn few_groups_are_used_up_by_more_load_than_there_is_capacity() {
         let result = measure(&eight_keys(), 1.5, choose).await;
         assert_eq!(result.over_a_limit, 0);
         assert!(result.of_capacity >= 0.98, "{result:?}");
+    }
+}
+
+/// What holds at one Redis holds at the Redis of any kind.
+async fn holds_at(home: Home) {
+    let many = measure_at(home, &sixty_keys(180), 0.95, even).await;
+    assert_eq!((many.over_a_limit, many.mode), (0, Mode::Ownership), "{home:?}");
+    assert!(many.of_capacity >= 0.94 && many.calls_per_grant <= 0.05, "{home:?}: {many:?}");
+    let few = measure_at(home, &eight_keys(), 1.5, half_on_one).await;
+    assert_eq!((few.over_a_limit, few.mode), (0, Mode::PerSelect), "{home:?}");
+    assert!(few.of_capacity >= 0.98, "{home:?}: {few:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_it_holds_at_valkey() {
+    holds_at(Home::Valkey).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_it_holds_at_a_cluster_with_no_more_rights_than_the_readme_says() {
+    holds_at(Home::Cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_it_holds_over_tls_with_no_more_rights_than_the_readme_says() {
+    let name = "fleet::all_of_it_holds_over_tls_with_no_more_rights_than_the_readme_says";
+    if in_a_process_that_trusts(name) {
+        holds_at(Home::Tls).await;
     }
 }
 

@@ -6,11 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use keypool::pool::SelectRequest;
-use keypool::shared_quota::OnFailure;
+use keypool::secrets::Secret;
+use keypool::shared_quota::{Kind, LAYOUT, OnFailure, Trouble, examine};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::support::daemon::{Daemon, Plan, clock, key};
+use crate::support::home::rights;
 
 /// A server that listens at a port of its own.
 struct Server {
@@ -93,6 +95,7 @@ impl Two {
             on_failure: OnFailure::Closed,
             dir: dir.to_owned(),
             epoch: n,
+            layout: LAYOUT,
         };
         let start = |plan: Plan| Daemon::start(&plan, &clock(0), &Handle::current());
         let daemons = (0..).zip(dirs.iter().map(TempDir::path)).map(plan).map(start).collect();
@@ -125,9 +128,8 @@ impl Two {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_no_more_rights_than_the_documents_say() {
     let server = Server::start(&[]);
-    let rights = "ACL SETUSER keypool on >fake-word ~keypool:* -@all +evalsha +eval +script +time \
-                  +info +blpop +@hash +@list +pexpire";
-    assert_eq!(server.ask(&rights.split(' ').collect::<Vec<_>>()).trim(), "OK");
+    let rights = rights();
+    assert_eq!(server.ask(&rights.iter().map(String::as_str).collect::<Vec<_>>()).trim(), "OK");
     let url = |word: &str| format!("redis://keypool:{word}@127.0.0.1:{}/", server.port);
     assert!(Two::at(&url("fake-word")).serve().await);
     let wrong = Two::at(&url("fake-wrong"));
@@ -139,6 +141,13 @@ async fn a_user_with_no_more_rights_than_the_documents_say() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{}", why());
+}
+
+/// What a check of it says.
+async fn examined(url: &str) -> (Kind, Option<Trouble>) {
+    let found = examine(&Secret::new(url), "places", Duration::from_secs(5)).await.unwrap();
+    assert!(found.missing_commands.is_empty() && !found.names_refused, "{found:?}");
+    (found.kind, found.trouble)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,6 +170,8 @@ async fn a_cluster_of_three_masters() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+    let url = format!("redis://127.0.0.1:{}/", servers[0].port);
+    assert_eq!(examined(&url).await, (Kind::Cluster, None));
     for server in &servers {
         assert!(Two::at(&format!("redis://127.0.0.1:{}/", server.port)).serve().await);
     }
@@ -179,7 +190,11 @@ async fn the_master_that_a_sentinel_names_and_the_next_one_when_it_fails() {
     while !sentinel.ask(&["SENTINEL", "REPLICAS", "main"]).contains("slave") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let two = Two::at(&format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port));
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    assert_eq!(examined(&url).await, (Kind::Single, None));
+    let wrong = format!("redis://127.0.0.1:{}/", sentinel.port);
+    assert_eq!(examined(&wrong).await, (Kind::Sentinel, None));
+    let two = Two::at(&url);
     assert!(two.serve().await);
     master.child.kill().unwrap();
     while !replica.ask(&["INFO", "replication"]).contains("role:master") {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::look::Seen;
 use super::models;
+use super::redis;
 use super::report::{Advice, Report, Urgency};
 use super::stores;
 use crate::config::{BUILT_IN_PROVIDERS, Bootstrap, Keys, KeysSource, nearest};
@@ -21,6 +22,7 @@ pub(super) fn give(built: &Bootstrap, keys: &Keys, seen: &Seen, report: &Report)
     advice.extend(advisor.modes());
     advice.extend(advisor.misspelt_models());
     advice.extend(advisor.shared_secrets(report));
+    advice.extend(redis::advise(built, seen));
     advice.extend(advisor.unused_variables());
     advice.extend(nothing_to_rotate_to(keys, report));
     advice

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::online::Answer;
+use super::redis;
 use super::stores;
 use crate::clock::Clock;
 use crate::config::{Bootstrap, Keys};
@@ -24,6 +25,8 @@ pub(super) struct Seen {
     pub(super) at: WallTime,
     /// What the providers say about the keys, as far as they were asked.
     pub(super) answers: BTreeMap<KeyId, Answer>,
+    /// What Redis says, if there is one and it was asked.
+    pub(super) redis: Option<redis::Asked>,
 }
 
 /// Looks at everything.
@@ -36,7 +39,7 @@ pub(super) fn look(
     let find = |(id, reference)| (KeyId::clone(id), built.stores.find(reference, &remote));
     let secrets = keys.secrets.iter().map(find).collect();
     let at = Clock::System.now().wall;
-    Ok(Seen { secrets, unread: unread_files(built), at, answers: BTreeMap::new() })
+    Ok(Seen { secrets, unread: unread_files(built), at, answers: BTreeMap::new(), redis: None })
 }
 
 fn unread_files(built: &Bootstrap) -> Vec<EnvFile> {

@@ -8,6 +8,7 @@ mod look;
 mod models;
 mod online;
 mod progress;
+mod redis;
 mod report;
 mod screen;
 mod stores;
@@ -19,12 +20,14 @@ use crate::config::{Flags, bootstrap};
 use crate::secrets::Process;
 
 pub use online::Answer;
+pub use redis::RedisRow;
 pub use report::{Advice, KeyRow, ModelRow, Report, SharedGroup, Sources, Urgency, Verdict};
 
 /// The arguments of `keypool check`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct CheckArgs {
-    /// Also ask the provider about each key, at an endpoint that costs nothing [probe in keypool.toml]
+    /// Also ask the provider about each key, at an endpoint that costs nothing [probe in keypool.toml],
+    /// and the Redis that limits are shared through what it is and allows
     #[arg(long)]
     pub online: bool,
 }
@@ -66,6 +69,7 @@ pub fn check(
     };
     let mut seen = look::look(&built, &keys, progress.as_mut().map(|screen| &mut **screen as _))?;
     if args.online {
+        seen.redis = redis::ask(&built, progress.as_mut().map(|screen| &mut **screen as _))?;
         seen.answers = online::ask(&built, &keys, &seen, progress)?;
     }
     Ok(Report::of(&built, &keys, &seen))

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::advice;
 use super::look::Seen;
 use super::online::Answer;
+use super::redis::RedisRow;
 use crate::config::{Bootstrap, Keys, Problem, Problems, Severity};
 use crate::pool::KeySettings;
 use crate::secrets::SecretRef;
@@ -29,6 +30,8 @@ pub struct Report {
     pub shared_secrets: Vec<Vec<String>>,
     /// Keys with one quota.
     pub shared_quotas: Vec<SharedGroup>,
+    /// The Redis that limits are shared through, if there is one.
+    pub redis: Option<RedisRow>,
     /// The errors and warnings of the files, with their places.
     pub problems: Vec<Problem>,
     /// What was read, where settings could be.
@@ -189,6 +192,7 @@ impl Report {
             models: Vec::new(),
             shared_secrets: Vec::new(),
             shared_quotas: Vec::new(),
+            redis: None,
             problems,
             sources: None,
         }
@@ -230,6 +234,7 @@ impl Report {
             keys: rows,
             shared_secrets: shared_secrets(seen),
             shared_quotas: shared_quotas(&keys.pool.keys),
+            redis: RedisRow::of(built, seen),
             sources: Some(Sources::of(built)),
             ..Self::new(verdict, problems)
         };

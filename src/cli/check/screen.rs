@@ -37,6 +37,9 @@ pub(super) fn show(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for group in &report.shared_quotas {
         writeln!(out, "  one quota ({}): {}", group.quota_group, group.keys.join(", "))?;
     }
+    if let Some(redis) = &report.redis {
+        writeln!(out, "\nRedis\n  {}", redis.words())?;
+    }
     report.sources.as_ref().map_or(Ok(()), |sources| read(sources, out))
 }
 

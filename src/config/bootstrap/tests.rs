@@ -305,3 +305,28 @@ fn the_configuration_of_a_fresh_clone_is_valid_and_every_secret_is_found() {
         assert!(found.secret.expose().starts_with("fake-secret-"));
     }
 }
+
+fn sharing_warnings(text: &str) -> Vec<String> {
+    shown(&valid(text).warnings)
+}
+
+#[test]
+fn a_misspelt_scheme_is_told_with_the_one_that_is_meant_and_without_the_rest() {
+    let told = errors("[shared]\nredis_url = \"reddis://u:canary@h/\"\n").join("\n");
+    assert!(told.contains("expected a URL such as redis://"), "{told}");
+    assert!(told.contains("did you mean redis") && !told.contains("canary"), "{told}");
+    let told = errors("[shared]\nredis_url = \"redis://u:canary#@h/\"\n").join("\n");
+    assert!(told.contains("%23 for #") && !told.contains("canary"), "{told}");
+}
+
+#[test]
+fn what_makes_no_sense_together_is_warned_about() {
+    let told = sharing_warnings(
+        "quota.share = 0.5\n[shared]\nredis_url = \"redis://h/\"\ntimeout = \"10s\"\n\
+         redis_timeout = \"8s\"\n",
+    );
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("quota.share: lowers every limit once more"), "{told:?}");
+    assert!(told[1].contains("shared.timeout: is longer than"), "{told:?}");
+    assert!(told[2].contains("shared.redis_timeout: is so long"), "{told:?}");
+}

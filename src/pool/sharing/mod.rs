@@ -208,6 +208,17 @@ impl Pool {
         self.stock.groups.iter().filter(|group| !group.members.is_empty()).count()
     }
 
+    /// The groups with keys, and how many requests a minute each allows.
+    pub fn group_limits(&self) -> Vec<(GroupName, Option<u64>)> {
+        let groups = self.stock.groups.iter().filter(|group| !group.members.is_empty());
+        groups.map(|group| (group.id.name(), group.limits().rpm.map(Into::into))).collect()
+    }
+
+    /// How many requests have been granted in all.
+    pub fn granted(&self) -> u64 {
+        self.stock.keys.iter().map(|key| key.record.total.grants).sum()
+    }
+
     /// Every held group may be used until `until`.
     pub fn hold_until(&mut self, until: Instant, now: Now) {
         self.advance(now);

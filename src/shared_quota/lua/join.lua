@@ -1,6 +1,17 @@
 -- A daemon comes, or comes back, and says what it holds.
 local FRESH = 2000000
 
+-- Daemons of a version with another layout know nothing of what is written under this one: either
+-- those have the pool, or these.
+local other, ended = other_layout()
+if other and ended > now then
+  return cjson.encode({ layout = tonumber(other) })
+end
+-- What it held before they came may have been used by them.
+local own = row_of(q.id)
+local is_stale = ended > (own and tonumber(own.ends) or 0)
+local uses_of_others = ended > moment('last') and ended or 0
+
 local gen = field('gen')
 if not gen then
   -- An empty ledger: either nobody was here before, or everything was lost.
@@ -40,6 +51,9 @@ elseif q.gen ~= '' and not field('known:' .. q.gen) then
   set('learning', text(now + LEASE))
   set('doubt', text(now + LEASE))
 end
+if uses_of_others > moment('doubt') then
+  set('doubt', text(uses_of_others))
+end
 set('known:' .. gen, '1')
 if q.gen ~= '' then
   set('known:' .. q.gen, '1')
@@ -52,9 +66,9 @@ local claimed = {}
 for _, claim in ipairs(q.held or {}) do
   local name, epoch = claim[1], claim[2]
   local group = group_of(name)
-  local free_for_it = not group or group.holder == q.id
+  local free_for_it = not is_stale and (not group or group.holder == q.id
     or (group.holder == '' and learns and epoch >= group.epoch)
-    or (group.holder ~= '' and not is_alive(group.holder) and epoch >= group.epoch)
+    or (group.holder ~= '' and not is_alive(group.holder) and epoch >= group.epoch))
   if free_for_it then
     local known = group and group.epoch or 0
     keep_group(name, { holder = q.id, epoch = math.max(epoch, known),

@@ -7,10 +7,13 @@
 -- days     name -> day|requests, as its holder counted them last
 -- marks    key -> what was learnt about it
 -- mail     name -> letters for its next holder
+-- layouts  layout -> when the last lease under it ends
+--
+-- `layouts` and `days` are the same in every version of the layout; the others are of one.
 --
 -- Times are microseconds of this server's clock. The daemons' clocks are never asked: they are
 -- told spans, and tell spans.
-local ledger, daemons, groups, parcels, days, marks, mail = unpack(KEYS, 1, 7)
+local ledger, daemons, groups, parcels, days, marks, mail, layouts = unpack(KEYS, 1, 8)
 local q = cjson.decode(ARGV[1])
 local LEASE = 15000000
 local KEPT = 172800000
@@ -97,9 +100,12 @@ local function keep_row(gen, reply)
   local old = row_of(q.id) or {}
   local is_same = old.life == q.life
   local row = q.row or {}
+  row.since = is_same and old.since or text(now)
+  row.beat = text(now)
   row.ends = text(now + LEASE)
   row.joined = gen
   row.life = q.life
+  row.visit = q.visit
   row.shares = q.shares
 
   local heard = is_same and old.joined == gen and tonumber(old.heard) or 0
@@ -136,6 +142,7 @@ local function keep_row(gen, reply)
   end
   row.most = math.max(most, offer)
   put(daemons, q.id, cjson.encode(row))
+  put(layouts, q.layout, row.ends)
 
   reply.part = offer
   reply.withheld = withheld(others, gen)
@@ -157,6 +164,20 @@ local function drop_row(gen)
   else
     redis.call('HDEL', daemons, q.id)
   end
+end
+
+-- Another layout under which this pool was used, and when the last lease under it ends.
+local function other_layout()
+  local rows = redis.call('HGETALL', layouts)
+  local other
+  local ends = 0
+  for n = 1, #rows, 2 do
+    if rows[n] ~= q.layout and tonumber(rows[n + 1]) > ends then
+      other = rows[n]
+      ends = tonumber(rows[n + 1])
+    end
+  end
+  return other, ends
 end
 
 local function group_of(name)
@@ -191,19 +212,48 @@ end
 local function is_joined()
   local row = row_of(q.id)
   return goes_on() and field('gen') == q.gen and row and row.joined == q.gen
-    and row.life == q.life and tonumber(row.ends) >= now
+    and row.life == q.life and row.visit == q.visit and tonumber(row.ends) >= now
 end
 
 local function touch()
   set('last', text(now))
-  for place = 1, 7 do
+  for place = 1, 8 do
     redis.call('PEXPIRE', KEYS[place], KEPT)
   end
 end
 
+-- What is said of the daemons, for `reply`: of those that are alive, and of those in `also`.
+local function tell_daemons(reply, also)
+  local rows = redis.call('HGETALL', daemons)
+  reply.daemons = {}
+  for n = 1, #rows, 2 do
+    local row = cjson.decode(rows[n + 1])
+    local left = tonumber(row.ends) - now
+    if left >= 0 or also and also[rows[n]] then
+      row.id = rows[n]
+      row.left = math.max(left, 0)
+      row.lapsed = math.max(-left, 0)
+      row.up = now - tonumber(row.since or now)
+      row.silent = now - tonumber(row.beat or now)
+      row.since = nil
+      row.beat = nil
+      row.ends = nil
+      row.joined = nil
+      row.life = nil
+      row.visit = nil
+      row.heard = nil
+      row.keep = nil
+      row.most = nil
+      row.shares = nil
+      table.insert(reply.daemons, row)
+    end
+  end
+  reply.now = text(now)
+end
+
 -- Puts a message into the inbox of the `place`th of `q.others`.
 local function post(place, message)
-  local inbox = KEYS[7 + place]
+  local inbox = KEYS[8 + place]
   redis.call('RPUSH', inbox, cjson.encode(message))
   redis.call('LTRIM', inbox, -1000, -1)
   redis.call('PEXPIRE', inbox, 60000)
@@ -217,27 +267,4 @@ local function others_alive()
     end
   end
   return alive
-end
-
--- What is said of the daemons, for `reply`.
-local function tell_daemons(reply)
-  local rows = redis.call('HGETALL', daemons)
-  reply.daemons = {}
-  for n = 1, #rows, 2 do
-    local row = cjson.decode(rows[n + 1])
-    local left = tonumber(row.ends) - now
-    if left >= 0 then
-      row.id = rows[n]
-      row.left = left
-      row.ends = nil
-      row.joined = nil
-      row.life = nil
-      row.heard = nil
-      row.keep = nil
-      row.most = nil
-      row.shares = nil
-      table.insert(reply.daemons, row)
-    end
-  end
-  reply.now = text(now)
 end

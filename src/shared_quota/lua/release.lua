@@ -18,8 +18,15 @@ for _, id in ipairs(q.waiting or {}) do
     post(alive[id], { free = released })
   end
 end
+touch()
 if q.leaves then
   drop_row(q.gen)
+  local last = 0
+  local rows = redis.call('HGETALL', daemons)
+  for n = 1, #rows, 2 do
+    last = math.max(last, tonumber(cjson.decode(rows[n + 1]).ends))
+  end
+  -- Daemons of another layout may come as soon as the last lease has ended.
+  put(layouts, q.layout, text(math.min(math.max(last, now), now + LEASE)))
 end
-touch()
 return '{}'

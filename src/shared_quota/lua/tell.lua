@@ -1,6 +1,8 @@
 -- A daemon tells what it has learnt: about keys to all, about leases to the holders of their
 -- groups.
-touch()
+if is_joined() then
+  touch()
+end
 local alive = others_alive()
 for _, one in ipairs(q.news or {}) do
   local key, news = one[1], one[2]

@@ -11,7 +11,7 @@ use keypool::pool::{
     ResetZone, SelectRequest, Selection, SharedPool, WallTime,
 };
 use keypool::secrets::Secret;
-use keypool::shared_quota::{Identity, OnFailure, Sharer, Sharing, Standing};
+use keypool::shared_quota::{Fleet, Identity, OnFailure, Sharer, Sharing, Standing, Trouble};
 use keypool::state::{self, StateKeeper};
 use keypool::telemetry::{Journal, Metrics};
 use tokio::runtime::Handle;
@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) on_failure: OnFailure,
     pub(crate) dir: PathBuf,
     pub(crate) epoch: u32,
+    /// The layout of the ledger that it speaks.
+    pub(crate) layout: u32,
 }
 
 /// A key with its limits.
@@ -106,6 +108,7 @@ impl Daemon {
             on_failure: plan.on_failure,
             timeout: timeouts.0,
             redis_timeout: timeouts.1,
+            layout: plan.layout,
         };
         let sharer = Sharer::new(
             sharing,
@@ -130,6 +133,11 @@ impl Daemon {
     pub(crate) fn advance(&self) {
         self.pool.call(self.clock.now(), Pool::advance);
         self.keeper.flush(&self.pool);
+    }
+
+    /// The fleet as it sees it.
+    pub(crate) async fn fleet(&self) -> Result<Fleet, Trouble> {
+        self.sharer.fleet().await
     }
 
     pub(crate) fn standing(&self) -> Standing {

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod fault;
+pub(crate) mod home;
 pub(crate) mod provider;
 pub(crate) mod redis;
 pub(crate) mod trial;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,14 +14,15 @@ use tempfile::TempDir;
 pub(crate) struct Redis {
     dir: TempDir,
     child: Child,
-    program: &'static str,
+    program: String,
     arguments: Vec<String>,
-    clock: Option<HandClock>,
+    clock: Option<Arc<HandClock>>,
 }
 
-/// The wall clock of a server, which moves by hand.
+/// The wall clock of servers, which moves by hand.
 pub(crate) struct HandClock {
     file: File,
+    path: PathBuf,
     library: PathBuf,
 }
 
@@ -31,8 +33,9 @@ impl HandClock {
         let mut compile = Command::new("cc");
         compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
         assert!(compile.status().expect("cc is installed").success());
-        let file = File::create(dir.join("time")).unwrap();
-        let clock = Self { file, library };
+        let path = dir.join("time");
+        let file = File::create(&path).unwrap();
+        let clock = Self { file, path, library };
         clock.set(Duration::from_hours(490_908));
         clock
     }
@@ -51,18 +54,39 @@ impl Redis {
     }
 
     /// The server that `program` is, with more arguments.
-    pub(crate) fn of(program: &'static str, arguments: &[&str], by_hand: bool) -> Self {
+    pub(crate) fn of(program: &str, arguments: &[&str], by_hand: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = by_hand.then(|| HandClock::new(dir.path()));
+        let clock = by_hand.then(|| Arc::new(HandClock::new(dir.path())));
+        Self::start(program, arguments, dir, clock)
+    }
+
+    /// Another server of the same kind with the same clock.
+    pub(crate) fn beside(&self, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start(&self.program, arguments, dir, self.clock.clone())
+    }
+
+    fn start(
+        program: &str,
+        arguments: &[&str],
+        dir: TempDir,
+        clock: Option<Arc<HandClock>>,
+    ) -> Self {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let child = spawn(program, &arguments, dir.path(), clock.as_ref());
+        let child = spawn(program, &arguments, dir.path(), clock.as_deref());
+        let program = program.to_owned();
         let redis = Self { dir, child, program, arguments, clock };
         redis.until_it_answers();
         redis
     }
 
     pub(crate) fn clock(&self) -> &HandClock {
-        self.clock.as_ref().expect("its clock moves by hand")
+        self.clock.as_deref().expect("its clock moves by hand")
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
     }
 
     /// Where it listens.
@@ -95,7 +119,7 @@ impl Redis {
 
     /// Starts it again, with what it has last saved; empty if it has not.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.program, &self.arguments, self.dir.path(), self.clock.as_ref());
+        self.child = spawn(&self.program, &self.arguments, self.dir.path(), self.clock.as_deref());
         self.until_it_answers();
     }
 
@@ -117,7 +141,7 @@ fn spawn(program: &str, arguments: &[String], dir: &Path, clock: Option<&HandClo
     server.args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"]);
     server.args(arguments).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null());
     if let Some(clock) = clock {
-        server.env("LD_PRELOAD", &clock.library).env("HAND_CLOCK", dir.join("time"));
+        server.env("LD_PRELOAD", &clock.library).env("HAND_CLOCK", &clock.path);
     }
     server.spawn().unwrap_or_else(|error| panic!("{program} is not to be had: {error}"))
 }

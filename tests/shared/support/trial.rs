@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keypool::pool::{KeySettings, SelectRequest, Selection};
-use keypool::shared_quota::OnFailure;
+use keypool::shared_quota::{LAYOUT, OnFailure};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::daemon::{Daemon, Plan, clock};
+use super::home::{Home, Servers};
 use super::provider::Provider;
 use super::redis::Redis;
 
 /// A fleet under load.
 pub(crate) struct Trial {
     pub(crate) redis: Redis,
+    _servers: Servers,
     pub(crate) daemons: Vec<Option<Daemon>>,
     clocks: Vec<keypool::clock::ManualClock>,
     plans: Vec<Plan>,
@@ -36,13 +38,18 @@ fn link(dir: &TempDir) -> PathBuf {
     dir.path().join("redis.link")
 }
 
+/// In how many parts a clock is moved on.
+const PARTS: u32 = 5;
+
 /// One step of time.
 pub(crate) const STEP: Duration = Duration::from_millis(500);
 
 impl Trial {
     /// `daemons` with these keys, whose wall clocks differ by up to an hour.
     pub(crate) fn of(daemons: usize, keys: &[KeySettings], on_failure: OnFailure) -> Self {
-        Self::with(daemons, keys, on_failure, None)
+        let mut trial = Self::before(Home::Redis, daemons, keys, on_failure);
+        trial.start_all();
+        trial
     }
 
     /// The same with daemons that wait no longer than this for Redis: a select, and anything else.
@@ -50,41 +57,36 @@ impl Trial {
         daemons: usize,
         keys: &[KeySettings],
         on_failure: OnFailure,
-        timeouts: Option<(Duration, Duration)>,
+        timeouts: (Duration, Duration),
     ) -> Self {
-        let redis = Redis::with_hand_clock();
-        let dirs: Vec<TempDir> = (0..daemons).map(|_| tempfile::tempdir().unwrap()).collect();
-        let plan = |(n, dir): (usize, &TempDir)| Plan {
-            keys: keys.to_vec(),
-            url: format!("unix://{}", link(dir).display()),
-            pool: "trial".to_owned(),
-            on_failure,
-            dir: dir.path().to_owned(),
-            epoch: u32::try_from(n).unwrap(),
-        };
-        let plans: Vec<Plan> = dirs.iter().enumerate().map(plan).collect();
-        let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
-        let clocks = (0..daemons).map(|n| clock(skew(n))).collect();
-        let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
-        let provider = Arc::new(Provider::of(limits));
-        let mut trial = Self {
-            redis,
-            daemons: plans.iter().map(|_| None).collect(),
-            clocks,
-            plans,
-            timeouts,
-            provider,
-            waiting: JoinSet::new(),
-            dirs,
-            time: Duration::from_hours(490_908),
-            offered: 0,
-            random: 39,
-        };
+        let mut trial = Self::before(Home::Redis, daemons, keys, on_failure);
+        trial.timeouts = Some(timeouts);
+        for (n, plan) in trial.plans.iter_mut().enumerate() {
+            plan.url = format!("unix://{}", link(&trial.dirs[n]).display());
+        }
         for n in 0..daemons {
             trial.join_the_network(n);
-            trial.start(n);
         }
+        trial.start_all();
         trial
+    }
+
+    /// The same at the Redis of a kind.
+    pub(crate) fn at(
+        home: Home,
+        daemons: usize,
+        keys: &[KeySettings],
+        on_failure: OnFailure,
+    ) -> Self {
+        let mut trial = Self::before(home, daemons, keys, on_failure);
+        trial.start_all();
+        trial
+    }
+
+    fn start_all(&mut self) {
+        for n in 0..self.plans.len() {
+            self.start(n);
+        }
     }
 
     /// Daemon `n` reaches Redis.
@@ -109,6 +111,46 @@ impl Trial {
         self.provider.seen_of(n)
     }
 
+    /// The same before any of them is started.
+    pub(crate) fn before(
+        home: Home,
+        daemons: usize,
+        keys: &[KeySettings],
+        on_failure: OnFailure,
+    ) -> Self {
+        let (redis, servers, url) = home.start();
+        let dirs: Vec<TempDir> = (0..daemons).map(|_| tempfile::tempdir().unwrap()).collect();
+        let plan = |(n, dir): (usize, &TempDir)| Plan {
+            keys: keys.to_vec(),
+            url: url.clone(),
+            pool: "trial".to_owned(),
+            on_failure,
+            dir: dir.path().to_owned(),
+            epoch: u32::try_from(n).unwrap(),
+            layout: LAYOUT,
+        };
+        let plans: Vec<Plan> = dirs.iter().enumerate().map(plan).collect();
+        let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
+        let clocks = (0..daemons).map(|n| clock(skew(n))).collect();
+        let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
+        let provider = Arc::new(Provider::of(limits));
+        Self {
+            redis,
+            _servers: servers,
+            daemons: plans.iter().map(|_| None).collect(),
+            clocks,
+            plans,
+            timeouts: None,
+            provider,
+            waiting: JoinSet::new(),
+            dirs,
+            // Later than the clock of any Redis shows when it has begun.
+            time: Duration::from_hours(490_909),
+            offered: 0,
+            random: 39,
+        }
+    }
+
     pub(crate) fn start(&mut self, n: usize) {
         let plan = &mut self.plans[n];
         plan.epoch += 1000;
@@ -117,6 +159,15 @@ impl Trial {
             None => Daemon::start(plan, clock, &runtime),
             Some(timeouts) => Daemon::start_with(plan, timeouts, clock, &runtime),
         });
+    }
+
+    /// From its next start on, daemon `n` speaks another layout.
+    pub(crate) fn speak(&mut self, n: usize, layout: u32) {
+        self.plans[n].layout = layout;
+    }
+
+    pub(crate) fn daemon(&self, n: usize) -> &Daemon {
+        self.daemons[n].as_ref().expect("it runs")
     }
 
     pub(crate) async fn kill(&mut self, n: usize) {
@@ -129,10 +180,14 @@ impl Trial {
 
     /// Moves every clock on.
     pub(crate) async fn pass(&mut self, span: Duration) {
-        self.time += span;
-        self.redis.clock().set(self.time);
-        for clock in &self.clocks {
-            clock.advance(span);
+        // The clocks are moved one after the other: no step lets them differ by as much as the
+        // guard, which covers no more.
+        for _ in 0..PARTS {
+            self.time += span / PARTS;
+            self.redis.clock().set(self.time);
+            for clock in &self.clocks {
+                clock.advance(span / PARTS);
+            }
         }
         for daemon in self.daemons.iter().flatten() {
             daemon.advance();
