@@ -210,6 +210,11 @@ impl Group {
         ends.get(usize::try_from(over).unwrap_or(usize::MAX)).copied()
     }
 
+    /// Whether no other daemon has a part in it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.holding == Holding::Alone && self.foreign.is_empty()
+    }
+
     /// Shares its limits with other daemons from here on, or no more.
     pub(super) fn share(&mut self, shared: bool) {
         self.unshared |= self.holding == Holding::Alone;

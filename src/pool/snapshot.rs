@@ -20,6 +20,7 @@ use super::settings::{KeyId, PoolSettings};
 use super::sharing::{GroupName, Letter, Taken};
 use super::stock::ProviderHealth;
 use super::time::{Calendar, Instant, Now};
+use super::view::Seat;
 
 /// A change that must not be forgotten.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -134,6 +135,7 @@ impl Pool {
         pool.stock.keys = saved.keys;
         pool.stock.groups = saved.groups;
         pool.stock.providers = saved.providers;
+        pool.stock.restocked();
         pool.leases = saved.leases;
         pool.last_key = saved.last_key;
         pool.recoveries = saved.recoveries;
@@ -178,7 +180,8 @@ impl Pool {
         let done = match fact.what {
             What::Granted { key, model, ask } => {
                 let known = self.stock.by_id.get(&key).copied();
-                known.map(|idx| self.grant(&ask, idx, model, now)).is_some()
+                let view = self.view_for(&ask);
+                known.map(|key| self.grant(&ask, view, Seat { key, model }, now)).is_some()
             }
             What::Reported { lease, report } => {
                 self.report(self.leases.id(lease), &report, now).is_ok()

@@ -91,6 +91,7 @@ impl Pool {
         for group in &mut self.stock.groups {
             group.share(shared);
         }
+        self.stock.restocked();
         self.views.clear();
         self.serve_line(now);
     }
@@ -108,7 +109,7 @@ impl Pool {
             let group = GroupIdx::at(place);
             let epoch = self.stock[group].holding.epoch().unwrap_or(0);
             self.stock[group].holding.take(epoch, Instant::NEVER);
-            self.ease(group);
+            self.ease(group, now);
         }
         self.serve_line(now);
     }
@@ -125,8 +126,8 @@ impl Pool {
         self.sharing.asking = false;
         let mut wanted: Vec<GroupIdx> = Vec::new();
         for (_, ask) in self.line.heads() {
-            self.prepare_view(&ask.request.filter);
-            let view = &self.views[&ask.request.filter];
+            let view = self.view_for(&ask);
+            let view = &self.views[view];
             for seat in &view.seats {
                 let key = &self.stock[seat.key];
                 let away = self.stock[key.group].holding.is_away(now.at);
@@ -175,7 +176,7 @@ impl Pool {
         for place in 0..self.stock.groups.len() {
             let group = GroupIdx::at(place);
             if self.stock[group].holding.prolong(until, now.at) {
-                self.ease(group);
+                self.ease(group, now);
             }
         }
         self.serve_line(now);
@@ -196,7 +197,7 @@ impl Pool {
         self.expect(names, Instant::ZERO, now);
         let index = self.group_index();
         for group in names.iter().filter_map(|name| index.get(name).copied()) {
-            self.ease(group);
+            self.ease(group, now);
         }
         self.serve_line(now);
     }
@@ -213,7 +214,7 @@ impl Pool {
             let own = |name: &str| LeaseId::parse(name).is_some_and(|id| leases.find(id).is_ok());
             self.stock[group].take_over(&taken, own, leases.next(), until, now, &*calendar);
             self.remember_recovery(group, now);
-            self.ease(group);
+            self.ease(group, now);
         }
         self.serve_line(now);
     }
