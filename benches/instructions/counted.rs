@@ -27,7 +27,8 @@ pub(crate) fn per_call(scenario: Scenario) -> anyhow::Result<u64> {
     if !counted.status.success() {
         bail!("{} failed under valgrind:\n{told}", scenario.name());
     }
-    let total = told.lines().find_map(|line| line.split_once("Collected : ")?.1.parse::<u64>().ok());
+    let total =
+        told.lines().find_map(|line| line.split_once("Collected : ")?.1.parse::<u64>().ok());
     let total = total.context("valgrind told no count")?;
     if total == 0 {
         bail!("valgrind has counted nothing of {}", scenario.name());

@@ -47,8 +47,10 @@ fn main() -> anyhow::Result<ExitCode> {
         scenario.run();
         return Ok(ExitCode::SUCCESS);
     }
-    let counts: Vec<(Scenario, u64)> =
-        Scenario::ALL.into_iter().map(|s| Ok((s, counted::per_call(s)?))).collect::<anyhow::Result<_>>()?;
+    let counts: Vec<(Scenario, u64)> = Scenario::ALL
+        .into_iter()
+        .map(|s| Ok((s, counted::per_call(s)?)))
+        .collect::<anyhow::Result<_>>()?;
     if arguments.iter().any(|argument| argument == "--record") {
         return Record::write(&counts).map(|()| ExitCode::SUCCESS);
     }

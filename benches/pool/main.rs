@@ -97,7 +97,8 @@ fn costs(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         let refused = 100.0 * refusals.count() as f64 / selects.count() as f64;
         let selects = cells(selects.figures());
         let refusals = refusals.figures();
-        let refusals = refusals.map_or("– | –".to_owned(), |f| format!("{} | {}", f.p99, f.mean));
+        let refusals =
+            refusals.map_or("– | –".to_owned(), |f| format!("{} | {}", f.p99, f.mean));
         let reports = cells(measured.reports.clone().figures());
         writeln!(
             out,

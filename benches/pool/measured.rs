@@ -43,7 +43,6 @@ fn together(parts: &[Times]) -> Times {
     all
 }
 
-
 impl Meter for Measured {
     fn select(&mut self, kind: Kind, call: &mut dyn FnMut() -> bool) {
         let (granted, took) = self.timer.time(call);

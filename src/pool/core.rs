@@ -123,7 +123,7 @@ impl Pool {
         }
     }
 
-    /// The keys of `group` may be free earlier than thought.
+    /// The keys of `group` may be free earlier than thought, or are not any more.
     pub(super) fn ease(&mut self, group: GroupIdx, now: Now) {
         let bound = self.stock.standing(group, now).free_at;
         for &key in &self.stock[group].members {

@@ -104,13 +104,7 @@ impl Pool {
         Some(self.grant(ask, idx, seat, now))
     }
 
-    pub(super) fn grant(
-        &mut self,
-        ask: &Arc<Ask>,
-        view: ViewIdx,
-        seat: Seat,
-        now: Now,
-    ) -> Lease {
+    pub(super) fn grant(&mut self, ask: &Arc<Ask>, view: ViewIdx, seat: Seat, now: Now) -> Lease {
         let Seat { key, model } = seat;
         if self.facts.is_some() {
             let key = self.stock[key].settings.id.clone();
@@ -147,8 +141,10 @@ impl Pool {
         };
         self.last_key = Some(key);
         self.warn_of_use(key, group, now);
-        // The next search finds it here; now it is at hand.
-        self.stock.standing(group, now);
+        // Now it is at hand: what the next search would find out of it is noted here.
+        if self.stock.standing(group, now).free_at > now.at {
+            self.ease(group, now);
+        }
         if let Some(failure) = &ask.after {
             self.stock.rotated(failure, key);
             let rotated = Change::Rotated {

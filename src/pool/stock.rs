@@ -14,6 +14,7 @@ use super::probe::ProbeState;
 use super::record::{Outcomes, Record};
 use super::request::Failure;
 use super::settings::KeyId;
+use super::sharing::GroupIndex;
 use super::standing::{KeyStanding, Standing};
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
@@ -46,6 +47,8 @@ pub(super) struct Stock {
     /// What was last found of each group and key, as far as it holds.
     standings: Vec<Standing>,
     key_standings: Vec<Option<KeyStanding>>,
+    /// The groups by their names among daemons, once somebody has asked.
+    pub(super) names: Option<Arc<GroupIndex>>,
     pub(super) calendar: Arc<dyn Calendar>,
 }
 
@@ -91,6 +94,7 @@ impl Stock {
             by_id: HashMap::new(),
             standings: Vec::new(),
             key_standings: Vec::new(),
+            names: None,
             calendar,
         }
     }
@@ -212,6 +216,7 @@ impl Stock {
     pub(super) fn restocked(&mut self) {
         self.standings = vec![Standing::UNKNOWN; self.groups.len()];
         self.key_standings = vec![None; self.keys.len()];
+        self.names = None;
         for provider in &mut self.providers {
             provider.groups = 0;
         }

@@ -115,9 +115,8 @@ impl Pool {
         for (_, ask) in self.line.heads() {
             let barred = |key: &Key| {
                 let id = &key.settings.id;
-                let contested = |other: &Arc<Ask>| {
-                    serves(&other.request.filter, key) && !other.excludes(id)
-                };
+                let contested =
+                    |other: &Arc<Ask>| serves(&other.request.filter, key) && !other.excludes(id);
                 ask.excludes(id) || ahead.iter().any(contested)
             };
             let first = self.first_free(&ask, barred, now);

@@ -30,6 +30,9 @@ use super::time::{Instant, Now};
 /// The name of a quota group among daemons.
 pub type GroupName = Arc<str>;
 
+/// Groups by their names among daemons.
+pub(super) type GroupIndex = HashMap<GroupName, GroupIdx>;
+
 /// What there is between this daemon and others.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
@@ -251,9 +254,10 @@ impl Pool {
     }
 
     /// Groups by their names among daemons.
-    fn group_index(&self) -> HashMap<GroupName, GroupIdx> {
+    fn group_index(&mut self) -> Arc<GroupIndex> {
         let groups = self.stock.groups.iter().enumerate();
-        groups.map(|(place, group)| (group.id.name(), GroupIdx::at(place))).collect()
+        let named = || groups.map(|(place, group)| (group.id.name(), GroupIdx::at(place)));
+        self.stock.names.get_or_insert_with(|| Arc::new(named().collect())).clone()
     }
 
     fn remember_recovery(&mut self, group: GroupIdx, now: Now) {
