@@ -12,13 +12,13 @@ use crate::traffic::{Kind, Meter, Traffic};
 pub(crate) enum Scenario {
     /// Selects of every kind on eight keys at 95 % of what these allow.
     SelectOfFew,
-    /// The same on a thousand keys.
+    /// The same on 400 keys.
     SelectOfMany,
     /// The same at 150 %: a third is refused.
     SelectOfTooMuch,
-    /// Nothing but refusals, on a thousand keys.
+    /// Nothing but refusals, on 400 keys.
     Refusal,
-    /// The reports between selects on a thousand keys.
+    /// The reports between selects on 400 keys.
     Report,
     /// A select on a connection that is kept, from the bytes of the request to those of the
     /// answer, with state file and metrics.
@@ -28,11 +28,11 @@ pub(crate) enum Scenario {
 }
 
 const FEW: usize = 8;
-const MANY: usize = 1000;
+const MANY: usize = 400;
 
 /// How many calls are counted: enough for a mean that the luck of the draws does not move.
-const CALLS: usize = 4000;
-const CALLS_OVER_THE_SOCKET: usize = 500;
+const CALLS: usize = 2000;
+const CALLS_OVER_THE_SOCKET: usize = 200;
 
 impl Scenario {
     pub(crate) const ALL: [Self; 7] = [
@@ -48,10 +48,10 @@ impl Scenario {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SelectOfFew => "select_8_keys_95_percent",
-            Self::SelectOfMany => "select_1000_keys_95_percent",
-            Self::SelectOfTooMuch => "select_1000_keys_150_percent",
-            Self::Refusal => "refusal_1000_keys",
-            Self::Report => "report_1000_keys",
+            Self::SelectOfMany => "select_400_keys_95_percent",
+            Self::SelectOfTooMuch => "select_400_keys_150_percent",
+            Self::Refusal => "refusal_400_keys",
+            Self::Report => "report_400_keys",
             Self::SocketSelect => "socket_select",
             Self::SocketSelectAndReport => "socket_select_and_report",
         }

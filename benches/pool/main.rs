@@ -72,6 +72,7 @@ fn main() -> io::Result<ExitCode> {
     writeln!(out, "In nanoseconds, less {} ns that measuring a call takes.\n", timer.own)?;
     costs(&mut out, &rows)?;
     kinds(&mut out, &rows)?;
+    configurations(&mut out, timer, &rows)?;
     let missed: Vec<String> = rows.iter().flat_map(|row| missed(row, &rows)).collect();
     for miss in &missed {
         writeln!(out, "MISSED: {miss}")?;
@@ -123,6 +124,24 @@ fn kinds(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             figures.map_or("– | –".to_owned(), |f| format!("{} | {}", f.p99, f.mean))
         });
         writeln!(out, "| {count} | {load} % | {} |", cells.join(" | "))?;
+    }
+    writeln!(out)
+}
+
+/// The table of how long the pool is busy with a configuration: the first one, and one that
+/// changes a key in eight.
+fn configurations(out: &mut impl Write, timer: Timer, rows: &[Row]) -> io::Result<()> {
+    writeln!(out, "| keys | first configuration | another one |\n|--:|--:|--:|")?;
+    for Row { count, .. } in rows.iter().filter(|row| row.load == LOADS[0]) {
+        let settings = keys::settings(*count);
+        let mut next = settings.clone();
+        for key in next.keys.iter_mut().step_by(8) {
+            key.limits.burst_capacity = None;
+        }
+        let ((mut pool, now), first) = timer.time(|| keys::pool(settings));
+        let (_, another) = timer.time(|| pool.reconfigure(next, now));
+        let millis = |nanos: u64| nanos as f64 / 1e6;
+        writeln!(out, "| {count} | {:.1} ms | {:.1} ms |", millis(first), millis(another))?;
     }
     writeln!(out)
 }
