@@ -297,6 +297,8 @@ impl Pool {
         let cooldown = &self.stock[group].cooldown;
         let Some(until) = cooldown.until(now.at) else { return };
         let reason = cooldown.reason();
+        // A cooldown that begins during a trial may end before the trial's lease does.
+        self.ease(group, now);
         self.recoveries.retain(|&(_, recovering)| recovering != group);
         self.recoveries.insert((until, group));
         let change = Change::Cooling {
