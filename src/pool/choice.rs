@@ -3,21 +3,24 @@
 use std::ops::Range;
 
 use super::affinity;
-use super::group::{Group, Leases};
 use super::key::KeyIdx;
 use super::random::Random;
 use super::request::Ask;
+use super::ring::Search;
 use super::rules::Rules;
 use super::settings::Strategy;
 use super::stock::Stock;
-use super::time::{Instant, Now};
-use super::view::{View, serves};
+use super::time::Now;
+use super::view::{Tier, View, serves};
 
 /// In a tier of at most this many seats every seat is looked at; in a larger one a sample.
 const SMALL_TIER: usize = 64;
 
 /// How many seats of a large tier are sampled.
 const SAMPLE: usize = 8;
+
+/// How many seats are looked at for a user one by one in the order of the user's ranks.
+const MOST_LOOKS: usize = 64;
 
 pub(super) struct Choice<'a> {
     pub(super) view: &'a mut View,
@@ -39,17 +42,19 @@ impl Choice<'_> {
             return Some(seat);
         }
         let first = self.first_affordable(0..self.view.seats.len())?;
-        let tier = self.view.tiers[self.view.tier_of(first)].clone();
+        let tier = self.view.tier_of(first);
         if let Some(user) = &self.ask.request.user {
-            return self.ranked_first(affinity::hash(user), tier.seats);
+            return self.ranked_first(affinity::hash(user), tier);
         }
+        let Tier { seats, next, .. } = &self.view.tiers[tier];
+        let (seats, next) = (seats.clone(), *next);
         match self.rules.strategy {
-            Strategy::RoundRobin => self.next_around(tier.next, &tier.seats),
-            Strategy::LeastUtilized => self.least_utilized(tier.next, &tier.seats),
-            Strategy::Weighted => self.drawn(&tier.seats, |choice, seat| {
+            Strategy::RoundRobin => self.next_around(next, &seats),
+            Strategy::LeastUtilized => self.least_utilized(next, &seats),
+            Strategy::Weighted => self.drawn(&seats, |choice, seat| {
                 choice.stock[choice.view.seats[seat].key].settings.weight.get()
             }),
-            Strategy::Random => self.drawn(&tier.seats, |_, _| 1),
+            Strategy::Random => self.drawn(&seats, |_, _| 1),
             Strategy::FallbackOrder => Some(first),
         }
     }
@@ -64,16 +69,18 @@ impl Choice<'_> {
 
     /// Whether `seat` can serve the ask now. Raises its bound if it could serve nobody.
     fn affordable(&mut self, seat: usize) -> bool {
-        let tokens = self.tokens();
+        if self.view.ready().bound(seat) > self.now.at {
+            return false;
+        }
         let place = &self.view.seats[seat];
-        let free_at =
-            |stock: &mut Stock, tokens| stock.free_at(place, tokens, Leases::Expire, self.now).0;
-        if free_at(self.stock, tokens) > self.now.at {
-            let bound = free_at(self.stock, tokens.min(1));
+        if let Err(bound) = self.stock.pays(place, self.tokens(), self.now) {
             if bound > self.now.at {
-                self.view.ready.set(seat, bound);
+                self.view.bound(seat, bound);
             }
             return false;
+        }
+        if self.ask.is_open() && self.ahead.is_empty() {
+            return true;
         }
         let key = &self.stock[place.key];
         !self.ask.excludes(&key.settings.id)
@@ -85,7 +92,7 @@ impl Choice<'_> {
 
     fn first_affordable(&mut self, seats: Range<usize>) -> Option<usize> {
         let mut from = seats.start;
-        while let Some(seat) = self.view.ready.first_due(from, seats.end, self.now.at) {
+        while let Some(seat) = self.view.ready().first_due(from, seats.end, self.now.at) {
             if self.affordable(seat) {
                 return Some(seat);
             }
@@ -109,10 +116,22 @@ impl Choice<'_> {
     }
 
     /// The affordable seat that the user ranks first.
-    fn ranked_first(&mut self, user: u64, tier: Range<usize>) -> Option<usize> {
+    fn ranked_first(&mut self, user: u64, tier: usize) -> Option<usize> {
+        let now = self.now.at;
+        let mut search = Search::of(user, self.view.ring(tier, &self.stock.keys), now);
+        for _ in 0..MOST_LOOKS {
+            let ring = self.view.ring(tier, &self.stock.keys);
+            let (seat, place) = search.first(ring)?;
+            if self.affordable(seat) {
+                return Some(seat);
+            }
+            search.pass(place, self.view.ring(tier, &self.stock.keys), now);
+        }
+        // Few keys can pay, or none that much: a look at each of them is shorter now.
+        let seats = self.view.tiers[tier].seats.clone();
         let mut best: Option<(u64, usize)> = None;
-        let mut from = tier.start;
-        while let Some(seat) = self.view.ready.first_due(from, tier.end, self.now.at) {
+        let mut from = seats.start;
+        while let Some(seat) = self.view.ready().first_due(from, seats.end, now) {
             let rank = affinity::rank(user, self.stock[self.key(seat)].affinity);
             if best.is_none_or(|(highest, _)| rank > highest) && self.affordable(seat) {
                 best = Some((rank, seat));
@@ -125,28 +144,33 @@ impl Choice<'_> {
     /// The affordable seat whose group has used the smallest share of its limits; the first one
     /// around the tier if several have.
     fn least_utilized(&mut self, from: usize, tier: &Range<usize>) -> Option<usize> {
-        let candidates: Vec<usize> = if tier.len() <= SMALL_TIER {
-            (from..tier.end).chain(tier.start..from).collect()
-        } else {
-            self.sample(tier)
-        };
         let mut best: Option<(f64, usize)> = None;
-        for seat in candidates {
-            if self.affordable(seat) {
-                let used = utilization(self.stock.group_of(self.key(seat), self.now), self.now.at);
-                if best.is_none_or(|(least, _)| used < least) {
-                    best = Some((used, seat));
+        let mut look = |choice: &mut Self, seat: usize| {
+            let group = choice.stock.key_standing(choice.key(seat)).group;
+            let used = choice.stock.standing(group, choice.now).used;
+            if best.is_none_or(|(least, _)| used < least) {
+                best = Some((used, seat));
+            }
+        };
+        if tier.len() <= SMALL_TIER {
+            for seat in (from..tier.end).chain(tier.start..from) {
+                if self.affordable(seat) {
+                    look(self, seat);
                 }
+            }
+        } else {
+            for seat in self.sample(tier).into_iter().flatten() {
+                look(self, seat);
             }
         }
         best.map(|(_, seat)| seat)
     }
 
     /// Some affordable seats of a large tier.
-    fn sample(&mut self, tier: &Range<usize>) -> Vec<usize> {
-        let draws: Vec<usize> =
-            (0..SAMPLE).map(|_| tier.start + self.random.index(tier.len())).collect();
-        draws.into_iter().filter_map(|from| self.next_around(from, tier)).collect()
+    fn sample(&mut self, tier: &Range<usize>) -> [Option<usize>; SAMPLE] {
+        let draws: [usize; SAMPLE] =
+            std::array::from_fn(|_| tier.start + self.random.index(tier.len()));
+        draws.map(|from| self.next_around(from, tier))
     }
 
     /// An affordable seat drawn in proportion to `weight`.
@@ -155,10 +179,10 @@ impl Choice<'_> {
         tier: &Range<usize>,
         weight: impl Fn(&Self, usize) -> u64,
     ) -> Option<usize> {
-        let mut candidates = if tier.len() <= SMALL_TIER {
+        let mut candidates: Vec<usize> = if tier.len() <= SMALL_TIER {
             tier.clone().filter(|&seat| self.affordable(seat)).collect()
         } else {
-            self.sample(tier)
+            self.sample(tier).into_iter().flatten().collect()
         };
         let total: u128 = candidates.iter().map(|&seat| u128::from(weight(self, seat))).sum();
         let mut draw = if total > 0 { self.random.below(total) } else { 0 };
@@ -170,20 +194,4 @@ impl Choice<'_> {
         });
         candidates.first().copied()
     }
-}
-
-/// The largest used share of the group's limits.
-fn utilization(group: &Group, now: Instant) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
-    fn share(used: u64, limit: u64) -> f64 {
-        used as f64 / limit as f64
-    }
-    let windows = [group.quota.requests(), group.quota.tokens()];
-    let windows = windows.into_iter().flatten();
-    let minute = windows.map(|window| share(window.used(now), window.limit()));
-    let day = group.quota.day();
-    let day = day.limit().map(|limit| share(day.used(), limit));
-    let slots = group.limits().max_concurrent;
-    let flight = slots.map(|most| share(group.in_flight() as u64, most.get()));
-    minute.chain(day).chain(flight).fold(0.0, f64::max)
 }

@@ -1,6 +1,6 @@
 //! The pool's state, and what every call begins and ends with.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::group::GroupIdx;
@@ -9,7 +9,7 @@ use super::lease::LeaseBook;
 use super::line::{Line, WaiterId};
 use super::random::Random;
 use super::refusal::Refusal;
-use super::request::Filter;
+use super::request::Ask;
 use super::rules::Rules;
 use super::select::Lease;
 use super::settings::{KeyId, PoolSettings};
@@ -18,7 +18,7 @@ use super::snapshot::{Fact, What};
 use super::stock::Stock;
 use super::time::{Calendar, Instant, Now};
 use super::transition::{Change, Transition};
-use super::view::View;
+use super::views::{ViewIdx, Views};
 
 /// A pool of keys with their quotas.
 ///
@@ -28,7 +28,7 @@ use super::view::View;
 pub struct Pool {
     pub(super) rules: Rules,
     pub(super) stock: Stock,
-    pub(super) views: HashMap<Filter, View>,
+    pub(super) views: Views,
     pub(super) leases: LeaseBook,
     pub(super) line: Line,
     pub(super) random: Random,
@@ -47,10 +47,6 @@ pub struct Pool {
     pub(super) facts: Option<Vec<Fact>>,
 }
 
-/// The most views that are kept; past it they are made anew. Filters come from callers, so their
-/// number must have a bound.
-const MOST_VIEWS: usize = 256;
-
 impl Pool {
     /// A pool without keys; `epoch` tells its leases from those of other pools, and `seed` decides
     /// the draws of the random strategies.
@@ -58,14 +54,8 @@ impl Pool {
         let none = PoolSettings::default();
         Self {
             rules: Rules::of(&none),
-            stock: Stock {
-                keys: Vec::new(),
-                groups: Vec::new(),
-                providers: Vec::new(),
-                by_id: HashMap::new(),
-                calendar,
-            },
-            views: HashMap::new(),
+            stock: Stock::empty(calendar),
+            views: Views::default(),
             leases: LeaseBook::new(epoch),
             line: Line::default(),
             random: Random::new(seed),
@@ -111,7 +101,7 @@ impl Pool {
     fn expire_leases(&mut self, now: Now) {
         while let Some((seq, lease)) = self.leases.expire(now.at) {
             if self.stock[lease.group].release(seq) {
-                self.ease(lease.group);
+                self.ease(lease.group, now);
             }
             if self.stock.breaker_of(lease.key).released(seq) {
                 self.ease_provider(lease.key);
@@ -135,12 +125,11 @@ impl Pool {
         }
     }
 
-    /// The keys of `group` may be free earlier than thought.
-    pub(super) fn ease(&mut self, group: GroupIdx) {
-        for view in self.views.values_mut() {
-            for &key in &self.stock[group].members {
-                view.ease(key);
-            }
+    /// The keys of `group` may be free earlier than thought, or are not any more.
+    pub(super) fn ease(&mut self, group: GroupIdx, now: Now) {
+        let bound = self.stock.standing(group, now).free_at;
+        for &key in &self.stock[group].members {
+            self.views.ease(key, bound);
         }
     }
 
@@ -149,30 +138,19 @@ impl Pool {
         let provider = self.stock[key].provider;
         for idx in self.stock.by_id.values() {
             if self.stock[*idx].provider == provider {
-                for view in self.views.values_mut() {
-                    view.ease(*idx);
-                }
+                self.views.ease(*idx, Instant::ZERO);
             }
         }
     }
 
     /// `key` may be free earlier than thought.
     pub(super) fn ease_key(&mut self, key: KeyIdx) {
-        for view in self.views.values_mut() {
-            view.ease(key);
-        }
+        self.views.ease(key, Instant::ZERO);
     }
 
-    /// Makes sure that there is a view for `filter`.
-    pub(super) fn prepare_view(&mut self, filter: &Filter) {
-        if self.views.contains_key(filter) {
-            return;
-        }
-        if self.views.len() >= MOST_VIEWS {
-            self.views.clear();
-        }
-        let view = View::new(filter, &self.stock.keys, self.rules.seat_order());
-        self.views.insert(filter.clone(), view);
+    /// The view of the keys that match `ask`.
+    pub(super) fn view_for(&mut self, ask: &Ask) -> ViewIdx {
+        self.views.of(&ask.request.filter, &self.stock, &self.rules)
     }
 
     pub(super) fn changed(&mut self, key: KeyIdx, change: Change, now: Now) {
@@ -241,7 +219,7 @@ impl Pool {
         self.stock[idx].refused_models.clear();
         self.changed(idx, Change::Cleared { keys: self.stock.ids_in(group) }, now);
         self.revive(idx, "cleared by an administrator", now);
-        self.ease(group);
+        self.ease(group, now);
         self.serve_line(now);
         true
     }

@@ -246,6 +246,11 @@ impl Group {
         ends.get(usize::try_from(over).unwrap_or(usize::MAX)).copied()
     }
 
+    /// Whether no other daemon has a part in it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.holding == Holding::Alone && self.foreign.is_empty()
+    }
+
     /// Shares its limits with other daemons from `now` on, or no more. Nobody will tell then what
     /// others have used, so it counts as used up, and half of its day.
     pub(super) fn share(&mut self, shared: bool, now: Instant) {

@@ -139,21 +139,29 @@ impl LeaseBook {
 
     /// Looks an open lease up.
     pub(super) fn find(&self, id: LeaseId) -> Result<(LeaseSeq, &OpenLease), LeaseGone> {
+        let lease = self.open.get(&id.seq).filter(|_| id.epoch == self.epoch);
+        lease.map(|lease| (id.seq, lease)).ok_or_else(|| self.gone(id))
+    }
+
+    /// Why the lease `id`, which is not open, is not.
+    fn gone(&self, id: LeaseId) -> LeaseGone {
         if id.epoch != self.epoch {
-            return Err(LeaseGone::Expired);
-        }
-        match self.open.get(&id.seq) {
-            Some(lease) => Ok((id.seq, lease)),
-            None if id.seq >= self.next => Err(LeaseGone::Unknown),
-            None if self.reported.contains(&id.seq) => Err(LeaseGone::AlreadyReported),
-            None => Err(LeaseGone::Expired),
+            LeaseGone::Expired
+        } else if id.seq >= self.next {
+            LeaseGone::Unknown
+        } else if self.reported.contains(&id.seq) {
+            LeaseGone::AlreadyReported
+        } else {
+            LeaseGone::Expired
         }
     }
 
     /// Takes a reported lease out of the book.
     pub(super) fn close(&mut self, id: LeaseId) -> Result<(LeaseSeq, OpenLease), LeaseGone> {
-        let (seq, lease) = self.find(id).map(|(seq, lease)| (seq, lease.clone()))?;
-        self.open.remove(&seq);
+        let seq = id.seq;
+        // The number alone may be that of a lease of this life.
+        let lease = if id.epoch == self.epoch { self.open.remove(&seq) } else { None };
+        let lease = lease.ok_or_else(|| self.gone(id))?;
         self.reported.insert(seq);
         self.reported_in_order.push_back(seq);
         if self.reported_in_order.len() > REPORTED_REMEMBERED

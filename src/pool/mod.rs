@@ -3,8 +3,9 @@
 //!
 //! [`Pool`] is the only door. Inside, from the ground up: `time`, `settings` and `outcome`
 //! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
-//! `cooldown` keeps failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a key, `stock` all of them; `view`
-//! and `ready` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
+//! `cooldown` keeps failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a key, `stock` all of them and `standing` what was
+//! last found of each; `views`, `view`
+//! `ready` and `ring` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
 //! key and who waits for one; `select`, `waiting`, `report`, `reconfigure`, `inspect`, `probe`
 //! and `sharing` are the calls.
 
@@ -20,12 +21,15 @@ mod sharing;
 mod shared;
 
 mod choice;
+mod views;
 mod view;
 mod ready;
+mod ring;
 mod affinity;
 mod random;
 
 mod stock;
+mod standing;
 mod key;
 mod group;
 mod quota;

@@ -1,6 +1,6 @@
 //! Random numbers for the random strategies: seeded, so that a pool decides alike each time.
 
-use super::affinity::mix;
+use super::affinity::{GOLDEN, mix};
 
 /// The splitmix64 generator.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ impl Random {
 
     /// A number below `end`, which is not zero. The bias is below 2^-32 for the ends used here.
     pub(super) fn below(&mut self, end: u128) -> u128 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(GOLDEN);
         (u128::from(mix(self.0)) * end) >> 64
     }
 

@@ -8,38 +8,49 @@ use std::collections::BinaryHeap;
 
 use super::time::Instant;
 
+/// How many nodes have a parent in common: as many as are in one line of the processor's cache, so
+/// that a step of a search is one look into memory.
+const WIDTH: usize = 8;
+
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
     seats: usize,
-    /// The number of leaves: a power of two.
-    leaves: usize,
-    /// Node `n` is the minimum of nodes `2n` and `2n + 1`; the leaves are at the end.
-    nodes: Vec<Instant>,
+    /// The bounds of the seats, then the least of each [`WIDTH`] of them, and so on up to a level
+    /// of no more than these. Each level is filled up with [`Instant::NEVER`].
+    levels: Vec<Vec<Instant>>,
 }
 
 impl Ready {
     /// An index of `seats` seats, each of which may be free already.
     pub(super) fn new(seats: usize) -> Self {
-        let leaves = seats.next_power_of_two();
-        let mut ready = Self { seats, leaves, nodes: vec![Instant::NEVER; 2 * leaves] };
-        ready.nodes[leaves..leaves + seats].fill(Instant::ZERO);
-        for node in (1..leaves).rev() {
-            ready.nodes[node] = ready.nodes[2 * node].min(ready.nodes[2 * node + 1]);
+        let mut levels = vec![vec![Instant::ZERO; seats]];
+        let mut top = 0;
+        loop {
+            let nodes = levels[top].len();
+            levels[top].resize(nodes.next_multiple_of(WIDTH).max(WIDTH), Instant::NEVER);
+            if nodes <= WIDTH {
+                return Self { seats, levels };
+            }
+            levels.push(vec![Instant::ZERO; nodes.div_ceil(WIDTH)]);
+            top += 1;
         }
-        ready
+    }
+
+    /// The bound of `seat`.
+    pub(super) fn bound(&self, seat: usize) -> Instant {
+        self.levels[0][seat]
     }
 
     /// Sets the bound of `seat`.
     pub(super) fn set(&mut self, seat: usize, bound: Instant) {
-        let mut node = self.leaves + seat;
-        self.nodes[node] = bound;
-        while node > 1 {
-            node /= 2;
-            let least = self.nodes[2 * node].min(self.nodes[2 * node + 1]);
-            if self.nodes[node] == least {
-                break;
+        let (mut node, mut least) = (seat, bound);
+        for level in &mut self.levels {
+            if level[node] == least {
+                return;
             }
-            self.nodes[node] = least;
+            level[node] = least;
+            node /= WIDTH;
+            least = level[node * WIDTH..][..WIDTH].iter().copied().min().unwrap_or(least);
         }
     }
 
@@ -48,26 +59,45 @@ impl Ready {
         if from >= to || to > self.seats {
             return None;
         }
-        let mut node = self.leaves + from;
-        // Up to the first subtree at or right of `from` that holds a seat that is due …
-        while self.nodes[node] > now {
-            while node & 1 == 1 {
-                node >>= 1;
+        let (mut depth, mut node) = (0, from);
+        // Up to the first node at or right of `from` that holds a seat that is due …
+        loop {
+            let level = self.levels.get(depth)?;
+            let end = (node + 1).next_multiple_of(WIDTH).min(level.len());
+            let due = level.get(node..end)?.iter().position(|bound| *bound <= now);
+            if let Some(place) = due {
+                node += place;
+                break;
             }
-            if node == 0 {
-                return None;
-            }
-            node += 1;
+            depth += 1;
+            node = end / WIDTH;
         }
         // … and down to its leftmost one.
-        while node < self.leaves {
-            node *= 2;
-            if self.nodes[node] > now {
-                node += 1;
-            }
+        while depth > 0 {
+            depth -= 1;
+            node *= WIDTH;
+            node += self.levels[depth][node..][..WIDTH].iter().position(|bound| *bound <= now)?;
         }
-        let seat = node - self.leaves;
-        (seat < to).then_some(seat)
+        (node < to).then_some(node)
+    }
+
+    /// The seat with the least bound, the first of several; none if none is ever free.
+    pub(super) fn least(&self) -> Option<(Instant, usize)> {
+        let mut node = 0;
+        let mut least = Instant::NEVER;
+        for level in self.levels.iter().rev() {
+            node *= WIDTH;
+            let children = &level[node..][..WIDTH];
+            let mut first = 0;
+            for (place, bound) in children.iter().enumerate() {
+                if *bound < children[first] {
+                    first = place;
+                }
+            }
+            least = children[first];
+            node += first;
+        }
+        (least < Instant::NEVER).then_some((least, node))
     }
 
     /// The seat that is free first, where `exact` tells the true time of a seat, which is never
@@ -76,19 +106,23 @@ impl Ready {
         &self,
         mut exact: impl FnMut(usize) -> (Instant, T),
     ) -> Option<(Instant, T)> {
+        let top = self.levels.len() - 1;
         let mut best: Option<(Instant, T)> = None;
-        let mut open = BinaryHeap::from([Reverse((self.nodes[1], 1))]);
-        while let Some(Reverse((bound, node))) = open.pop() {
+        let nodes = |depth: usize, first: usize| {
+            let bounds = self.levels[depth][first..][..WIDTH].iter().enumerate();
+            bounds.map(move |(place, bound)| Reverse((*bound, top - depth, first + place)))
+        };
+        let mut open: BinaryHeap<_> = nodes(top, 0).collect();
+        while let Some(Reverse((bound, below_top, node))) = open.pop() {
             let limit = best.as_ref().map_or(Instant::NEVER, |(at, _)| *at);
             if bound >= limit {
                 break;
             }
-            if node < self.leaves {
-                for child in [2 * node, 2 * node + 1] {
-                    open.push(Reverse((self.nodes[child], child)));
-                }
+            let depth = top - below_top;
+            if depth > 0 {
+                open.extend(nodes(depth - 1, node * WIDTH));
             } else {
-                let found = exact(node - self.leaves);
+                let found = exact(node);
                 if found.0 < limit {
                     best = Some(found);
                 }
@@ -107,9 +141,9 @@ mod tests {
     proptest! {
         #[test]
         fn finds_what_a_scan_finds(
-            bounds in prop::collection::vec(0_u64..20, 1..40),
-            from in 0_usize..40,
-            to in 0_usize..40,
+            bounds in prop::collection::vec(0_u64..20, 1..200),
+            from in 0_usize..200,
+            to in 0_usize..200,
             now in 0_u64..20,
         ) {
             let at = Instant::from_nanos;
@@ -123,7 +157,19 @@ mod tests {
 
             let least = bounds.iter().copied().min().map(at);
             let found = ready.first_free(|seat| (at(bounds[seat]), seat));
-            prop_assert_eq!(found.map(|(free, _)| free), least);
+            prop_assert_eq!(found, least.map(|least| {
+                let first = bounds.iter().position(|&bound| at(bound) == least).unwrap();
+                (least, first)
+            }));
+            prop_assert_eq!(ready.least(), found);
         }
+    }
+
+    #[test]
+    fn an_index_of_no_seats_finds_none() {
+        let ready = Ready::new(0);
+        assert_eq!(ready.first_due(0, 0, Instant::ZERO), None);
+        assert_eq!(ready.least(), None);
+        assert_eq!(ready.first_free(|_| (Instant::ZERO, ())), None);
     }
 }

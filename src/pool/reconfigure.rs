@@ -21,6 +21,9 @@ pub struct KeyChanges {
     pub changed: Vec<KeyId>,
 }
 
+/// Why what a key or a lease names has a place in the new lists.
+const NAMED: &str = "what is named is kept";
+
 impl Pool {
     /// Takes another configuration.
     ///
@@ -58,14 +61,16 @@ impl Pool {
     fn rebuild(&mut self, settings: PoolSettings, now: Now) -> KeyChanges {
         let changes = self.key_changes(&settings);
         self.rules = Rules::of(&settings);
-        self.note(What::Reconfigured { settings: settings.clone() }, now);
+        if self.facts.is_some() {
+            self.note(What::Reconfigured { settings: settings.clone() }, now);
+        }
 
         let old_keys = std::mem::take(&mut self.stock.keys);
         let old_groups = std::mem::take(&mut self.stock.groups);
         let mut groups = Groups::adopt(old_groups, self.rules.guard, self.sharing.on);
         let mut old_keys: Vec<Option<Key>> = old_keys.into_iter().map(Some).collect();
-        let mut moved: HashMap<KeyIdx, KeyIdx> = HashMap::new();
-        let mut keys: Vec<Key> = Vec::new();
+        let mut moved: Vec<Option<KeyIdx>> = vec![None; old_keys.len()];
+        let mut keys: Vec<Key> = Vec::with_capacity(settings.keys.len());
 
         for entry in settings.keys {
             let group = groups.place(&entry);
@@ -75,7 +80,7 @@ impl Pool {
             let provider = self.stock.provider(&entry.provider);
             let mut key = Key::new(entry, group, provider);
             if let (Some(old_idx), Some(old)) = (old_idx, old) {
-                moved.insert(old_idx, place);
+                moved[old_idx.0 as usize] = Some(place);
                 groups.move_uses(old.group, group, now, &*self.stock.calendar);
                 key.inherit(old);
             } else {
@@ -103,31 +108,33 @@ impl Pool {
             {
                 old.configured = false;
                 old.group = group;
-                moved.insert(KeyIdx::at(n), KeyIdx::at(keys.len()));
+                moved[n] = Some(KeyIdx::at(keys.len()));
                 keys.push(old);
             }
         }
         self.stock.keys = keys;
-        self.last_key = self.last_key.and_then(|key| moved.get(&key).copied());
+        let moved = |key: KeyIdx| moved.get(key.0 as usize).copied().flatten();
+        self.last_key = self.last_key.and_then(moved);
 
-        let kept = groups.keep_remembered(now);
-        self.stock.groups = kept.groups;
+        let mut kept = groups.keep_remembered(now);
+        self.stock.groups = std::mem::take(&mut kept.groups);
         for key in &mut self.stock.keys {
-            key.group = kept.moved[&key.group];
+            key.group = kept.place(key.group).expect(NAMED);
         }
         for lease in self.leases.iter_mut() {
-            lease.key = moved[&lease.key];
-            lease.group = kept.moved[&lease.group];
+            lease.key = moved(lease.key).expect(NAMED);
+            lease.group = kept.place(lease.group).expect(NAMED);
         }
         let recoveries = std::mem::take(&mut self.recoveries);
         let recoveries = recoveries.into_iter();
         self.recoveries =
-            recoveries.filter_map(|(at, group)| Some((at, *kept.moved.get(&group)?))).collect();
+            recoveries.filter_map(|(at, group)| Some((at, kept.place(group)?))).collect();
 
         for provider in &mut self.stock.providers {
-            provider.breaker.regroup(|group| kept.moved.get(&group).copied());
+            provider.breaker.regroup(|group| kept.place(group));
         }
-        self.scale_groups();
+        self.stock.restocked();
+        self.scale_groups(now);
         self.sharing.wishes.clear();
         self.views.clear();
         self.keys_lost = true;
@@ -172,6 +179,8 @@ impl Key {
 struct Groups {
     all: Vec<Group>,
     by_id: HashMap<GroupId, GroupIdx>,
+    /// The groups that keys were in when they left the configuration.
+    gone: HashMap<KeyId, Vec<GroupIdx>>,
     sized: HashSet<GroupIdx>,
     moves: HashSet<(GroupIdx, GroupIdx)>,
     guard: std::time::Duration,
@@ -181,7 +190,14 @@ struct Groups {
 /// The groups that are kept, and where each one went.
 struct Kept {
     groups: Vec<Group>,
-    moved: HashMap<GroupIdx, GroupIdx>,
+    moved: Vec<Option<GroupIdx>>,
+}
+
+impl Kept {
+    /// Where `group` went, if it is kept: every group that a key or a lease names is.
+    fn place(&self, group: GroupIdx) -> Option<GroupIdx> {
+        self.moved.get(group.0 as usize).copied().flatten()
+    }
 }
 
 impl Groups {
@@ -191,7 +207,14 @@ impl Groups {
         }
         let by_id = old.iter().enumerate();
         let by_id = by_id.map(|(n, group)| (group.id.clone(), GroupIdx::at(n))).collect();
-        Self { all: old, by_id, sized: HashSet::new(), moves: HashSet::new(), guard, sharing }
+        let mut gone: HashMap<KeyId, Vec<GroupIdx>> = HashMap::new();
+        for (n, group) in old.iter().enumerate() {
+            for key in &group.gone {
+                gone.entry(key.clone()).or_default().push(GroupIdx::at(n));
+            }
+        }
+        let (sized, moves) = Default::default();
+        Self { all: old, by_id, gone, sized, moves, guard, sharing }
     }
 
     /// The group of `entry`, with the limits that it gives.
@@ -232,10 +255,7 @@ impl Groups {
         now: Now,
         calendar: &dyn super::time::Calendar,
     ) {
-        let was_in =
-            |(n, group): (usize, &Group)| group.gone.contains(key).then(|| GroupIdx::at(n));
-        let sources: Vec<GroupIdx> = self.all.iter().enumerate().filter_map(was_in).collect();
-        for from in sources {
+        for from in self.gone.remove(key).unwrap_or_default() {
             self.move_uses(from, to, now, calendar);
             self.all[from.0 as usize].gone.remove(key);
         }
@@ -243,13 +263,14 @@ impl Groups {
 
     /// Drops the groups that have no key and nothing to remember.
     fn keep_remembered(self, now: Now) -> Kept {
-        let mut kept = Kept { groups: Vec::new(), moved: HashMap::new() };
+        let (count, groups) = (self.all.len(), Vec::with_capacity(self.all.len()));
+        let mut kept = Kept { groups, moved: vec![None; count] };
         for (n, mut group) in self.all.into_iter().enumerate() {
             if !group.quota.remembers(now) {
                 group.gone.clear();
             }
             if !group.members.is_empty() || group.remembers(now) {
-                kept.moved.insert(GroupIdx::at(n), GroupIdx::at(kept.groups.len()));
+                kept.moved[n] = Some(GroupIdx::at(kept.groups.len()));
                 kept.groups.push(group);
             }
         }

@@ -174,10 +174,13 @@ impl Record {
         count(&mut self.total);
         count(&mut self.today);
         let Some(model) = model else { return };
-        if !self.models.contains_key(model) && self.models.len() >= MOST_MODELS {
+        let record = if let Some(record) = self.models.get_mut(model) {
+            record
+        } else if self.models.len() < MOST_MODELS {
+            self.models.entry(model.clone()).or_default()
+        } else {
             return;
-        }
-        let record = self.models.entry(model.clone()).or_default();
+        };
         count(&mut record.total);
         count(&mut record.today);
     }

@@ -104,9 +104,11 @@ impl Pool {
     ) -> Result<(Reported, Arc<Ask>), LeaseGone> {
         self.advance(now);
         let (seq, lease) = self.leases.close(id)?;
-        self.note(What::Reported { lease: seq, report: report.clone() }, now);
+        if self.facts.is_some() {
+            self.note(What::Reported { lease: seq, report: report.clone() }, now);
+        }
         if self.stock.refresh(lease.group, now).release(seq) {
-            self.ease(lease.group);
+            self.ease(lease.group, now);
         }
         self.settle(&lease, report, now);
         self.write_to_the_holder(seq, &lease, report, now);
@@ -114,9 +116,10 @@ impl Pool {
         self.tell_the_breaker(seq, &lease, report, now);
         self.serve_line(now);
 
-        let mut tried = (*lease.ask).clone();
-        tried.tried.push(self.stock[lease.key].settings.id.clone());
-        let retry = report.outcome.another_key_could_help() && self.untried(&tried) > 0;
+        let retry = report.outcome.another_key_could_help() && {
+            let view = self.view_for(&lease.ask);
+            self.untried(view, &lease.ask, Some(&self.stock[lease.key].settings.id)) > 0
+        };
         let reported = Reported {
             key_id: self.stock[lease.key].settings.id.clone(),
             outcome: report.outcome,
@@ -142,7 +145,7 @@ impl Pool {
         let group = &mut self.stock[lease.group];
         if let Some(used) = used {
             group.quota.settle(lease.reservation, used, now);
-            self.ease(lease.group);
+            self.ease(lease.group, now);
         }
         let tokens = used.unwrap_or(lease.reservation.tokens());
         let record = self.stock.roll_record(lease.key, now);
@@ -166,12 +169,12 @@ impl Pool {
     }
 
     fn succeeded(&mut self, seq: LeaseSeq, lease: &OpenLease, now: Now) {
-        self.stock[lease.key].probe.vouch(now.at);
+        self.stock.probe_of(lease.key).vouch(now.at);
         if self.rules.adaptive && self.stock[lease.group].speed_up(now.at) {
-            self.ease(lease.group);
+            self.ease(lease.group, now);
         }
         if self.stock[lease.group].cooldown.succeeded(seq, now.at) {
-            self.ease(lease.group);
+            self.ease(lease.group, now);
             let keys = self.stock.ids_in(lease.group);
             self.changed(lease.key, Change::Recovered { keys }, now);
         }
@@ -256,8 +259,8 @@ impl Pool {
 
     /// Lets the outcome open or close the breaker of the provider.
     fn tell_the_breaker(&mut self, seq: LeaseSeq, lease: &OpenLease, report: &Report, now: Now) {
-        let groups = self.stock.groups_of_provider(lease.key);
-        let breaker = self.stock.breaker_of(lease.key);
+        let provider = self.stock.provider_of(lease.key);
+        let (breaker, groups) = (&mut provider.breaker, provider.groups);
         let was_open = breaker.open_until().is_some();
         let change = breaker.reported(seq, lease.group, groups, report.outcome, now.at);
         match change {
@@ -294,6 +297,8 @@ impl Pool {
         let cooldown = &self.stock[group].cooldown;
         let Some(until) = cooldown.until(now.at) else { return };
         let reason = cooldown.reason();
+        // A cooldown that begins during a trial may end before the trial's lease does.
+        self.ease(group, now);
         self.recoveries.retain(|&(_, recovering)| recovering != group);
         self.recoveries.insert((until, group));
         let change = Change::Cooling {

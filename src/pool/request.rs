@@ -73,6 +73,11 @@ impl Ask {
         self.tried.len() + 1
     }
 
+    /// Whether any matching key may answer it.
+    pub(super) fn is_open(&self) -> bool {
+        self.request.exclude.is_empty() && self.tried.is_empty()
+    }
+
     /// Whether this ask must not be answered with `key`.
     pub(super) fn excludes(&self, key: &KeyId) -> bool {
         self.request.exclude.contains(key) || self.tried.contains(key)

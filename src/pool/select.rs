@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::choice::Choice;
 use super::core::Pool;
-use super::group::{GroupIdx, Leases};
-use super::key::{KeyIdx, Unusable};
+use super::group::{GroupIdx, Leases, WaitsFor};
+use super::key::{Key, KeyIdx, Unusable};
 use super::lease::{LeaseId, OpenLease};
 use super::line::WaiterId;
 use super::refusal::{NoUse, Refusal};
@@ -16,7 +16,8 @@ use super::sharing::wishes;
 use super::snapshot::What;
 use super::time::{Instant, Now, WallTime};
 use super::transition::Change;
-use super::view::{has_model, mismatch};
+use super::view::{Seat, has_model, mismatch};
+use super::views::ViewIdx;
 
 /// The right to use a key once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,7 +73,7 @@ impl Pool {
             return Ok(Selection::Granted(lease));
         }
         match wait.or(self.sharing.patience) {
-            Some(wait) if self.untried(ask) > 0 => {
+            Some(wait) if self.can_try(ask) => {
                 self.join_line(ask, now.at.plus(wait), now).map(Selection::Waiting)
             }
             _ => Err(self.refusal(ask, now)),
@@ -86,8 +87,8 @@ impl Pool {
         ahead: &[Arc<Ask>],
         now: Now,
     ) -> Option<Lease> {
-        self.prepare_view(&ask.request.filter);
-        let view = self.views.get_mut(&ask.request.filter)?;
+        let idx = self.view_for(ask);
+        let view = &mut self.views[idx];
         let seat = Choice {
             view,
             stock: &mut self.stock,
@@ -105,18 +106,15 @@ impl Pool {
             self.sharing.wishes = wishes(better, &self.stock, ask, now);
         }
         let seat = view.seats[seat].clone();
-        Some(self.grant(ask, seat.key, seat.model, now))
+        Some(self.grant(ask, idx, seat, now))
     }
 
-    pub(super) fn grant(
-        &mut self,
-        ask: &Arc<Ask>,
-        key: KeyIdx,
-        model: Option<Arc<str>>,
-        now: Now,
-    ) -> Lease {
-        let id = self.stock[key].settings.id.clone();
-        self.note(What::Granted { key: id, model: model.clone(), ask: ask.clone() }, now);
+    pub(super) fn grant(&mut self, ask: &Arc<Ask>, view: ViewIdx, seat: Seat, now: Now) -> Lease {
+        let Seat { key, model } = seat;
+        if self.facts.is_some() {
+            let key = self.stock[key].settings.id.clone();
+            self.note(What::Granted { key, model: model.clone(), ask: ask.clone() }, now);
+        }
         let tokens = self.rules.tokens(&ask.request);
         let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
         let group = self.stock[key].group;
@@ -136,20 +134,25 @@ impl Pool {
             reservation,
         });
         self.stock.roll_record(key, now).granted(model.as_ref(), now.wall);
-        let holder = &mut self.stock[key];
-        holder.last_granted = Some(seq);
+        self.stock.granted_last(key, seq);
+        let holder = &self.stock[key];
         let lease = Lease {
             id: self.leases.id(seq),
             key_id: holder.settings.id.clone(),
-            provider: holder.settings.provider.clone(),
+            // The same name, of which there is one for all keys: it is at hand.
+            provider: self.stock.providers[holder.provider.0 as usize].name.clone(),
             model,
             expires_at: now.wall_at(expires),
             use_within: self.rules.guard,
             attempt: ask.attempt(),
-            attempts_left: self.untried(ask).saturating_sub(1),
+            attempts_left: self.untried(view, ask, None).saturating_sub(1),
         };
         self.last_key = Some(key);
         self.warn_of_use(key, group, now);
+        // Now it is at hand: what the next search would find out of it is noted here.
+        if self.stock.standing(group, now).free_at > now.at {
+            self.ease(group, now);
+        }
         if let Some(failure) = &ask.after {
             self.stock.rotated(failure, key);
             let rotated = Change::Rotated {
@@ -171,11 +174,18 @@ impl Pool {
         }
     }
 
-    /// How many different matching keys the chain of `ask` has not tried.
-    pub(super) fn untried(&mut self, ask: &Ask) -> usize {
-        self.prepare_view(&ask.request.filter);
-        let view = &self.views[&ask.request.filter];
-        let mut excluded: Vec<&KeyId> = ask.request.exclude.iter().chain(&ask.tried).collect();
+    /// Whether there is a matching key that the chain of `ask` has not tried.
+    fn can_try(&mut self, ask: &Ask) -> bool {
+        let view = self.view_for(ask);
+        self.untried(view, ask, None) > 0
+    }
+
+    /// How many different keys of `view` the chain of `ask` has not tried, which has tried `key` as
+    /// well if there is one.
+    pub(super) fn untried(&self, view: ViewIdx, ask: &Ask, key: Option<&KeyId>) -> usize {
+        let view = &self.views[view];
+        let tried = ask.request.exclude.iter().chain(&ask.tried).chain(key);
+        let mut excluded: Vec<&KeyId> = tried.collect();
         excluded.sort_unstable();
         excluded.dedup();
         let seated = excluded.iter().filter_map(|id| self.stock.by_id.get(id.as_str()));
@@ -190,21 +200,45 @@ impl Pool {
         {
             return Refusal::Exhausted { free_at, waits_for, waiting: self.line.len() };
         }
-        let tokens = self.rules.tokens(&ask.request);
-        self.prepare_view(&ask.request.filter);
-        let view = &self.views[&ask.request.filter];
-        let stock = &mut self.stock;
-        let first = view.ready.first_free(|seat| {
-            let seat = &view.seats[seat];
-            if ask.request.exclude.contains(&stock[seat.key].settings.id) {
-                return (Instant::NEVER, None);
-            }
-            stock.free_at(seat, tokens, Leases::Expire, now)
-        });
-        match first {
+        let excluded = |key: &Key| ask.request.exclude.contains(&key.settings.id);
+        match self.first_free(ask, excluded, now) {
             Some((free_at, waits_for)) => Refusal::Exhausted { free_at, waits_for, waiting: 0 },
             None => self.no_use(ask),
         }
+    }
+
+    /// When the first key is free that may serve `ask` if no lease ends early, and what it waits for
+    /// until then; `barred` tells which must not.
+    pub(super) fn first_free(
+        &mut self,
+        ask: &Ask,
+        barred: impl Fn(&Key) -> bool,
+        now: Now,
+    ) -> Option<(Instant, Option<WaitsFor>)> {
+        let tokens = self.rules.tokens(&ask.request);
+        let view = self.view_for(ask);
+        let (view, stock) = (&mut self.views[view], &mut self.stock);
+        // Mostly the seat with the least bound is the one, as soon as its bound is exact.
+        while let Some((bound, place)) = view.ready().least() {
+            let seat = &view.seats[place];
+            let (exact, _) = stock.free_at(seat, 0, Leases::Expire, now);
+            if exact > bound {
+                view.bound(place, exact);
+                continue;
+            }
+            let free = stock.free_at(seat, tokens, Leases::Expire, now);
+            if free.0 <= exact && !barred(&stock[seat.key]) {
+                return Some(free);
+            }
+            break;
+        }
+        view.ready().first_free(|place| {
+            let seat = &view.seats[place];
+            if barred(&stock[seat.key]) {
+                return (Instant::NEVER, None);
+            }
+            stock.free_at(seat, tokens, Leases::Expire, now)
+        })
     }
 
     /// Why no key will ever serve `ask` as things are.

@@ -20,6 +20,7 @@ use super::settings::{KeyId, PoolSettings};
 use super::sharing::{GroupName, Letter, News, Taken};
 use super::stock::ProviderHealth;
 use super::time::{Calendar, Instant, Now};
+use super::view::Seat;
 
 /// A change that must not be forgotten.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -139,6 +140,7 @@ impl Pool {
         pool.stock.groups = saved.groups;
         pool.stock.groups.iter_mut().for_each(Group::rescale);
         pool.stock.providers = saved.providers;
+        pool.stock.restocked();
         pool.leases = saved.leases;
         pool.last_key = saved.last_key;
         pool.recoveries = saved.recoveries;
@@ -183,7 +185,8 @@ impl Pool {
         let done = match fact.what {
             What::Granted { key, model, ask } => {
                 let known = self.stock.by_id.get(&key).copied();
-                known.map(|idx| self.grant(&ask, idx, model, now)).is_some()
+                let view = self.view_for(&ask);
+                known.map(|key| self.grant(&ask, view, Seat { key, model }, now)).is_some()
             }
             What::Reported { lease, report } => {
                 self.report(self.leases.id(lease), &report, now).is_ok()

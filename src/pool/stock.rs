@@ -9,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
+use super::lease::LeaseSeq;
+use super::probe::ProbeState;
 use super::record::{Outcomes, Record};
 use super::request::Failure;
 use super::settings::KeyId;
+use super::sharing::GroupIndex;
+use super::standing::{KeyStanding, Standing};
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
 
@@ -22,6 +26,9 @@ pub(super) struct ProviderHealth {
     pub(super) breaker: Breaker,
     /// Failures of its keys after which another key was granted.
     pub(super) rotations: Outcomes,
+    /// How many groups have keys of it.
+    #[serde(skip)]
+    pub(super) groups: usize,
 }
 
 impl ProviderHealth {
@@ -37,6 +44,11 @@ pub(super) struct Stock {
     pub(super) groups: Vec<Group>,
     pub(super) providers: Vec<ProviderHealth>,
     pub(super) by_id: HashMap<KeyId, KeyIdx>,
+    /// What was last found of each group and key, as far as it holds.
+    standings: Vec<Standing>,
+    key_standings: Vec<Option<KeyStanding>>,
+    /// The groups by their names among daemons, once somebody has asked.
+    pub(super) names: Option<Arc<GroupIndex>>,
     pub(super) calendar: Arc<dyn Calendar>,
 }
 
@@ -49,6 +61,9 @@ impl Index<KeyIdx> for Stock {
 
 impl IndexMut<KeyIdx> for Stock {
     fn index_mut(&mut self, idx: KeyIdx) -> &mut Key {
+        if let Some(standing) = self.key_standings.get_mut(idx.0 as usize) {
+            *standing = None;
+        }
         &mut self.keys[idx.0 as usize]
     }
 }
@@ -62,23 +77,79 @@ impl Index<GroupIdx> for Stock {
 
 impl IndexMut<GroupIdx> for Stock {
     fn index_mut(&mut self, idx: GroupIdx) -> &mut Group {
+        if let Some(standing) = self.standings.get_mut(idx.0 as usize) {
+            *standing = Standing::UNKNOWN;
+        }
         &mut self.groups[idx.0 as usize]
     }
 }
 
 impl Stock {
+    /// Nothing, with days and months as `calendar` has them.
+    pub(super) fn empty(calendar: Arc<dyn Calendar>) -> Self {
+        Self {
+            keys: Vec::new(),
+            groups: Vec::new(),
+            providers: Vec::new(),
+            by_id: HashMap::new(),
+            standings: Vec::new(),
+            key_standings: Vec::new(),
+            names: None,
+            calendar,
+        }
+    }
+
     /// The group of a key, up to date.
     pub(super) fn group_of(&mut self, key: KeyIdx, now: Now) -> &Group {
         let group = self[key].group;
-        self.refresh(group, now)
+        self.up_to_date(group, now)
     }
 
-    /// A group, up to date.
+    /// A group, up to date, to be changed.
     pub(super) fn refresh(&mut self, group: GroupIdx, now: Now) -> &mut Group {
-        let calendar = self.calendar.clone();
-        let group = &mut self[group];
-        group.quota.expire(now, &*calendar);
+        self.up_to_date(group, now);
+        &mut self[group]
+    }
+
+    fn up_to_date(&mut self, group: GroupIdx, now: Now) -> &Group {
+        let group = &mut self.groups[group.0 as usize];
+        group.quota.expire(now, &*self.calendar);
         group
+    }
+
+    /// What there is to find of a group at `now`.
+    pub(super) fn standing(&mut self, group: GroupIdx, now: Now) -> Standing {
+        let place = group.0 as usize;
+        match self.standings.get(place) {
+            Some(standing) if standing.holds(now) => *standing,
+            _ => {
+                let found = Standing::of(self.up_to_date(group, now), now);
+                self.standings[place] = found;
+                found
+            }
+        }
+    }
+
+    /// What there is to find of a key.
+    pub(super) fn key_standing(&mut self, key: KeyIdx) -> KeyStanding {
+        let place = key.0 as usize;
+        *self.key_standings[place].get_or_insert_with(|| KeyStanding::of(&self.keys[place]))
+    }
+
+    /// Whether the key of `seat` can pay one request with `tokens` now. If not: a time before which
+    /// it can pay no request at all.
+    pub(super) fn pays(&mut self, seat: &Seat, tokens: u64, now: Now) -> Result<(), Instant> {
+        let key = self.key_standing(seat.key);
+        let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
+        if key.plain && closed {
+            let group = self.standing(key.group, now);
+            let fits = tokens.max(1) <= group.room;
+            return if group.free_at <= now.at && fits { Ok(()) } else { Err(group.free_at) };
+        }
+        if self.free_at(seat, tokens, Leases::Expire, now).0 <= now.at {
+            return Ok(());
+        }
+        Err(self.free_at(seat, 0, Leases::Expire, now).0)
     }
 
     /// The earliest time from `now` on at which the key of `seat` can pay one request with
@@ -115,16 +186,22 @@ impl Stock {
                 name: name.clone(),
                 breaker: Breaker::default(),
                 rotations: Outcomes::default(),
+                groups: 0,
             });
             self.providers.len() - 1
         });
         ProviderIdx::at(place)
     }
 
+    /// The provider of `key`, and whether it works.
+    pub(super) fn provider_of(&mut self, key: KeyIdx) -> &mut ProviderHealth {
+        let provider = self[key].provider;
+        &mut self.providers[provider.0 as usize]
+    }
+
     /// The breaker of the provider of `key`.
     pub(super) fn breaker_of(&mut self, key: KeyIdx) -> &mut Breaker {
-        let provider = self[key].provider;
-        &mut self.providers[provider.0 as usize].breaker
+        &mut self.provider_of(key).breaker
     }
 
     /// Another key, `to`, was granted after `failure`: counts for the provider whose key failed, or
@@ -135,21 +212,39 @@ impl Stock {
         self.providers[provider.0 as usize].rotations.count(failure.outcome);
     }
 
-    /// How many groups have keys of the same provider as `key`.
-    pub(super) fn groups_of_provider(&self, key: KeyIdx) -> usize {
-        let provider = self[key].provider;
-        let of_provider = |group: &&Group| {
-            group.members.first().is_some_and(|member| self[*member].provider == provider)
-        };
-        self.groups.iter().filter(of_provider).count()
+    /// There are other keys and groups.
+    pub(super) fn restocked(&mut self) {
+        self.standings = vec![Standing::UNKNOWN; self.groups.len()];
+        self.key_standings = vec![None; self.keys.len()];
+        self.names = None;
+        for provider in &mut self.providers {
+            provider.groups = 0;
+        }
+        for group in &self.groups {
+            if let Some(member) = group.members.first() {
+                let provider = self.keys[member.0 as usize].provider;
+                self.providers[provider.0 as usize].groups += 1;
+            }
+        }
     }
 
     /// The record of a key, up to date.
     pub(super) fn roll_record(&mut self, key: KeyIdx, now: Now) -> &mut Record {
         let day = self.group_of(key, now).quota.day().number();
-        let record = &mut self[key].record;
+        // Nothing of it has a say in what the key can pay.
+        let record = &mut self.keys[key.0 as usize].record;
         record.roll(day);
         record
+    }
+
+    /// The key was granted: round robin goes on after it.
+    pub(super) fn granted_last(&mut self, key: KeyIdx, lease: LeaseSeq) {
+        self.keys[key.0 as usize].last_granted = Some(lease);
+    }
+
+    /// What probes have to do with a key.
+    pub(super) fn probe_of(&mut self, key: KeyIdx) -> &mut ProbeState {
+        &mut self.keys[key.0 as usize].probe
     }
 
     /// The ids of every configured key in a group.

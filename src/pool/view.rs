@@ -4,13 +4,13 @@
 //! preference, workload, priority) form a *tier*. Views are made on first use and kept; they hold
 //! no truth of their own, only bounds ([`Ready`]) and the place where round robin goes on.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::key::{Key, KeyIdx};
 use super::ready::Ready;
 use super::request::Filter;
+use super::ring::Ring;
 use super::settings::KeyId;
 use super::time::Instant;
 
@@ -18,10 +18,18 @@ use super::time::Instant;
 pub(super) struct View {
     pub(super) seats: Vec<Seat>,
     pub(super) tiers: Vec<Tier>,
-    pub(super) ready: Ready,
+    ready: Ready,
     /// How many different keys have a seat.
     pub(super) keys: usize,
-    seats_of: HashMap<KeyIdx, Vec<usize>>,
+    seats_of: SeatsOf,
+}
+
+/// The seats of each key: they stand together in `seats`, where those of the key at `n` begin at
+/// `begins[n]`.
+#[derive(Clone, Debug)]
+struct SeatsOf {
+    begins: Vec<usize>,
+    seats: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +45,7 @@ pub(super) struct Tier {
     pub(super) seats: Range<usize>,
     /// The seat at which round robin goes on.
     pub(super) next: usize,
+    ring: Option<Ring>,
 }
 
 /// Lower is considered first.
@@ -67,12 +76,10 @@ impl View {
         ranked.sort_by_key(|(rank, order, place, _)| (*rank, *order, *place));
 
         let mut tiers: Vec<(Rank, Tier)> = Vec::new();
-        let mut seats_of: HashMap<KeyIdx, Vec<usize>> = HashMap::new();
-        for (place, (rank, _, _, seat)) in ranked.iter().enumerate() {
-            seats_of.entry(seat.key).or_default().push(place);
+        for (place, (rank, ..)) in ranked.iter().enumerate() {
             match tiers.last_mut() {
                 Some((last, tier)) if last == rank => tier.seats.end = place + 1,
-                _ => tiers.push((*rank, Tier { seats: place..place + 1, next: place })),
+                _ => tiers.push((*rank, Tier { seats: place..place + 1, next: place, ring: None })),
             }
         }
         let seats: Vec<Seat> = ranked.into_iter().map(|(.., seat)| seat).collect();
@@ -80,26 +87,93 @@ impl View {
         for tier in &mut tiers {
             tier.resume(&seats, keys);
         }
-        Self { ready: Ready::new(seats.len()), seats, tiers, keys: seats_of.len(), seats_of }
+        let seats_of = SeatsOf::new(&seats, keys.len());
+        Self { ready: Ready::new(seats.len()), tiers, keys: seats_of.keys(), seats_of, seats }
     }
 
     /// The tier that `seat` belongs to.
     pub(super) fn tier_of(&self, seat: usize) -> usize {
-        self.tiers.partition_point(|tier| tier.seats.end <= seat)
+        tier_of(&self.tiers, seat)
     }
 
     /// The seats of `key`.
     pub(super) fn seats_of(&self, key: KeyIdx) -> &[usize] {
-        self.seats_of.get(&key).map_or(&[], Vec::as_slice)
+        self.seats_of.key(key)
     }
 
-    /// `key` may be free earlier than thought.
-    pub(super) fn ease(&mut self, key: KeyIdx) {
-        if let Some(seats) = self.seats_of.get(&key) {
-            for &seat in seats {
-                self.ready.set(seat, Instant::ZERO);
-            }
+    /// `key` cannot pay before `bound`, but perhaps earlier than thought.
+    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant) {
+        for &seat in self.seats_of.key(key) {
+            set_bound(&mut self.ready, &mut self.tiers, seat, bound);
         }
+    }
+
+    /// The seats by their bounds, which are changed with [`View::bound`].
+    pub(super) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// `seat` cannot pay before `bound`.
+    pub(super) fn bound(&mut self, seat: usize, bound: Instant) {
+        set_bound(&mut self.ready, &mut self.tiers, seat, bound);
+    }
+
+    /// The circle of the keys of a tier, which is made when the first user asks.
+    pub(super) fn ring(&mut self, tier: usize, keys: &[Key]) -> &Ring {
+        let tier = &mut self.tiers[tier];
+        tier.ring.get_or_insert_with(|| {
+            let seats = tier.seats.clone().map(|seat| {
+                let key = self.seats[seat].key;
+                (keys[key.0 as usize].affinity, self.ready.bound(seat))
+            });
+            Ring::new(tier.seats.start, seats)
+        })
+    }
+}
+
+fn set_bound(ready: &mut Ready, tiers: &mut [Tier], seat: usize, bound: Instant) {
+    if ready.bound(seat) == bound {
+        return;
+    }
+    ready.set(seat, bound);
+    let tier = tier_of(tiers, seat);
+    if let Some(ring) = &mut tiers[tier].ring {
+        ring.set(seat, bound);
+    }
+}
+
+/// The one of `tiers` that `seat` belongs to.
+fn tier_of(tiers: &[Tier], seat: usize) -> usize {
+    tiers.partition_point(|tier| tier.seats.end <= seat)
+}
+
+impl SeatsOf {
+    fn new(seats: &[Seat], keys: usize) -> Self {
+        let mut begins = vec![0; keys + 1];
+        for seat in seats {
+            begins[seat.key.0 as usize + 1] += 1;
+        }
+        for key in 0..keys {
+            begins[key + 1] += begins[key];
+        }
+        let mut free = begins.clone();
+        let mut places = vec![0; seats.len()];
+        for (place, seat) in seats.iter().enumerate() {
+            let next = &mut free[seat.key.0 as usize];
+            places[*next] = place;
+            *next += 1;
+        }
+        Self { begins, seats: places }
+    }
+
+    fn key(&self, key: KeyIdx) -> &[usize] {
+        let key = key.0 as usize;
+        &self.seats[self.begins[key]..self.begins[key + 1]]
+    }
+
+    /// How many keys have a seat.
+    fn keys(&self) -> usize {
+        self.begins.windows(2).filter(|pair| pair[0] < pair[1]).count()
     }
 }
 

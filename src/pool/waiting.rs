@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::core::Pool;
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
+use super::key::Key;
 use super::lease::LeaseSeq;
 use super::line::{QueueId, Waiter, WaiterId};
 use super::outcome::Outcome;
@@ -101,7 +102,9 @@ impl Pool {
     fn in_vain(&mut self, now: Now) -> Vec<WaiterId> {
         let line: Vec<(WaiterId, Arc<Ask>)> =
             self.line.iter().map(|(id, waiter)| (id, waiter.ask.clone())).collect();
-        let servable = |pool: &mut Self, ask: &Ask| pool.earliest(ask, &[], now).is_some();
+        let servable = |pool: &mut Self, ask: &Ask| {
+            pool.first_free(ask, |key| ask.excludes(&key.settings.id), now).is_some()
+        };
         line.into_iter().filter(|(_, ask)| !servable(self, ask)).map(|(id, _)| id).collect()
     }
 
@@ -110,30 +113,17 @@ impl Pool {
         let mut due = self.line.next_deadline()?;
         let mut ahead = Vec::new();
         for (_, ask) in self.line.heads() {
-            due = due.min(self.earliest(&ask, &ahead, now).unwrap_or(Instant::NEVER));
+            let barred = |key: &Key| {
+                let id = &key.settings.id;
+                let contested =
+                    |other: &Arc<Ask>| serves(&other.request.filter, key) && !other.excludes(id);
+                ask.excludes(id) || ahead.iter().any(contested)
+            };
+            let first = self.first_free(&ask, barred, now);
+            due = due.min(first.map_or(Instant::NEVER, |(at, _)| at));
             ahead.push(ask);
         }
         Some(due)
-    }
-
-    /// When the first key is free that serves `ask` and none of `ahead`, if no lease ends early.
-    fn earliest(&mut self, ask: &Ask, ahead: &[Arc<Ask>], now: Now) -> Option<Instant> {
-        let tokens = self.rules.tokens(&ask.request);
-        self.prepare_view(&ask.request.filter);
-        let view = &self.views[&ask.request.filter];
-        let stock = &mut self.stock;
-        let first = view.ready.first_free(|seat| {
-            let seat = &view.seats[seat];
-            let key = &stock[seat.key];
-            let id = &key.settings.id;
-            let contested =
-                |other: &Arc<Ask>| serves(&other.request.filter, key) && !other.excludes(id);
-            if ask.excludes(id) || ahead.iter().any(contested) {
-                return (Instant::NEVER, ());
-            }
-            (stock.free_at(seat, tokens, Leases::Expire, now).0, ())
-        });
-        first.map(|(at, ())| at)
     }
 
     /// When `ask` would be served if it joined the line now and no other call came, and what it
@@ -168,8 +158,8 @@ impl Pool {
 
     /// The groups that can serve `ask` and when each is free.
     fn slots(&mut self, ask: &Ask, leases: Leases, now: Now) -> Slots {
-        self.prepare_view(&ask.request.filter);
-        let view = &self.views[&ask.request.filter];
+        let view = self.view_for(ask);
+        let view = &self.views[view];
         let mut groups: HashMap<GroupIdx, Instant> = HashMap::new();
         for seat in &view.seats {
             if !ask.excludes(&self.stock[seat.key].settings.id) {

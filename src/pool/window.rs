@@ -75,6 +75,11 @@ impl Window {
         }
     }
 
+    /// What was charged and has not been forgotten.
+    pub(super) fn sum(&self) -> u64 {
+        self.sum
+    }
+
     /// What is charged to the window at `now`.
     pub(super) fn used(&self, now: Instant) -> u64 {
         let left = self.charges.iter().take_while(|charge| charge.at.plus(self.span) <= now);

@@ -191,7 +191,7 @@ fn an_unknown_variable_is_a_warning() {
 #[test]
 fn no_address_of_redis_is_shown() {
     let built = valid("[shared]\nredis_url = \"redis://canary@x/\"\non_failure = \"share\"\n");
-    assert_eq!(built.settings.shared.on_failure, OnFailure::Share);
+    assert_eq!(built.settings.shared.on_failure, crate::shared_quota::OnFailure::Share);
     assert_eq!(shown(&built.warnings), [""; 0]);
     assert!(!format!("{built:?}").contains("canary"));
 }

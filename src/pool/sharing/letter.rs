@@ -63,7 +63,7 @@ impl Pool {
         state.end_foreign(&letter.lease);
         state.quota.charge_tokens(letter.more_tokens.min(MOST_TOKENS), now);
         self.cool_from_afar(group, letter.cool_for, now);
-        self.ease(group);
+        self.ease(group, now);
         self.serve_line(now);
         true
     }

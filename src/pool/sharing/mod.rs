@@ -35,6 +35,9 @@ use super::time::{Instant, Now};
 /// The name of a quota group among daemons.
 pub type GroupName = Arc<str>;
 
+/// Groups by their names among daemons.
+pub(super) type GroupIndex = HashMap<GroupName, GroupIdx>;
+
 /// What there is between this daemon and others.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
@@ -107,8 +110,9 @@ impl Pool {
         if !shared {
             self.sharing.rest = Part::ALL;
             self.sharing.plan = None;
-            self.scale_groups();
+            self.scale_groups(now);
         }
+        self.stock.restocked();
         self.views.clear();
         self.serve_line(now);
     }
@@ -127,7 +131,7 @@ impl Pool {
             let group = GroupIdx::at(place);
             let holding = &mut self.stock[group].holding;
             if !holding.is_leaving() && holding.prolong(Instant::NEVER, now.at) {
-                self.ease(group);
+                self.ease(group, now);
             }
         }
         self.serve_line(now);
@@ -140,7 +144,7 @@ impl Pool {
             let group = GroupIdx::at(place);
             let epoch = self.stock[group].holding.epoch().unwrap_or(0);
             self.stock[group].holding.take(epoch, Instant::NEVER);
-            self.ease(group);
+            self.ease(group, now);
         }
         self.serve_line(now);
     }
@@ -157,8 +161,8 @@ impl Pool {
         self.sharing.asking = false;
         let mut wanted: Vec<GroupIdx> = Vec::new();
         for (_, ask) in self.line.heads() {
-            self.prepare_view(&ask.request.filter);
-            let view = &self.views[&ask.request.filter];
+            let view = self.view_for(&ask);
+            let view = &self.views[view];
             for seat in &view.seats {
                 let key = &self.stock[seat.key];
                 let away = self.stock[key.group].holding.is_away(now.at);
@@ -225,7 +229,7 @@ impl Pool {
         for place in 0..self.stock.groups.len() {
             let group = GroupIdx::at(place);
             if self.stock[group].holding.prolong(until, now.at) {
-                self.ease(group);
+                self.ease(group, now);
             }
         }
         self.serve_line(now);
@@ -246,7 +250,7 @@ impl Pool {
         self.expect(names, Instant::ZERO, now);
         let index = self.group_index();
         for group in names.iter().filter_map(|name| index.get(name).copied()) {
-            self.ease(group);
+            self.ease(group, now);
         }
         self.serve_line(now);
     }
@@ -264,7 +268,7 @@ impl Pool {
             self.stock[group].take_over(&taken, own, leases.next(), until, now, &*calendar);
             self.stock[group].scale(self.sharing.rest);
             self.remember_recovery(group, now);
-            self.ease(group);
+            self.ease(group, now);
         }
         self.serve_line(now);
     }
@@ -301,9 +305,10 @@ impl Pool {
     }
 
     /// Groups by their names among daemons.
-    fn group_index(&self) -> HashMap<GroupName, GroupIdx> {
+    fn group_index(&mut self) -> Arc<GroupIndex> {
         let groups = self.stock.groups.iter().enumerate();
-        groups.map(|(place, group)| (group.id.name(), GroupIdx::at(place))).collect()
+        let named = || groups.map(|(place, group)| (group.id.name(), GroupIdx::at(place)));
+        self.stock.names.get_or_insert_with(|| Arc::new(named().collect())).clone()
     }
 
     fn remember_recovery(&mut self, group: GroupIdx, now: Now) {

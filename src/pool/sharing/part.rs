@@ -117,7 +117,7 @@ impl Pool {
         for group in &mut self.stock.groups {
             group.holding.rejoin();
         }
-        self.scale_groups();
+        self.scale_groups(now);
         self.sharing.plan = terms.cut_off.map(|cut_off| Plan { cut_off, due: terms.until });
         self.hold_until(terms.until, now);
     }
@@ -126,7 +126,7 @@ impl Pool {
     pub fn withhold(&mut self, part: Part, now: Now) {
         self.advance(now);
         self.sharing.rest = part.rest();
-        self.scale_groups();
+        self.scale_groups(now);
         self.serve_line(now);
     }
 
@@ -137,7 +137,7 @@ impl Pool {
         for group in &mut self.stock.groups {
             group.holding.rejoin();
         }
-        self.scale_groups();
+        self.scale_groups(now);
     }
 
     /// How much longer what was used in parts counts.
@@ -158,12 +158,12 @@ impl Pool {
 
     /// Has every group keep to what is left by those that nobody hears from, unless it is used in
     /// part.
-    pub(in crate::pool) fn scale_groups(&mut self) {
+    pub(in crate::pool) fn scale_groups(&mut self, now: Now) {
         let rest = self.sharing.rest;
         for place in 0..self.stock.groups.len() {
             let group = GroupIdx::at(place);
             if !self.stock[group].holding.is_part() && self.stock[group].scale(rest) {
-                self.ease(group);
+                self.ease(group, now);
             }
         }
         if let Some(plan) = &mut self.sharing.plan {
@@ -206,7 +206,7 @@ impl Pool {
             group.use_in_part();
             group.scale(part);
             let name = group.id.name();
-            self.ease(idx);
+            self.ease(idx, now);
             self.note(What::WentOnInPart { name }, now);
         }
         if let Some(plan) = &mut self.sharing.plan {

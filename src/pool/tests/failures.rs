@@ -391,3 +391,16 @@ fn shows_the_limit_that_the_provider_names_and_tells_once_if_it_is_lower() {
     let told = game.changes().into_iter().filter(|name| *name == "limit_learnt").count();
     assert_eq!(told, 1);
 }
+
+#[test]
+fn a_cooldown_that_ends_a_trial_is_over_before_the_lease_of_the_trial() {
+    let mut game = Game::of([key("a").rpm(100)]);
+    let (first, second) = (game.lease(any()), game.lease(any()));
+    game.report(&first, limited_for(seconds(5)));
+    game.pass(seconds(5));
+    game.take();
+    assert_eq!(game.told_to_wait(any()), seconds(600), "one trial at a time");
+    game.report(&second, limited_for(seconds(10)));
+    game.pass(seconds(10));
+    game.take();
+}

@@ -1,0 +1,67 @@
+//! The views that requests have asked for, by their filters.
+
+use std::collections::HashMap;
+use std::ops::{Index, IndexMut};
+
+use super::key::KeyIdx;
+use super::request::Filter;
+use super::rules::Rules;
+use super::stock::Stock;
+use super::time::Instant;
+use super::view::View;
+
+/// The most views that are kept; past it they are made anew. Filters come from callers, so their
+/// number must have a bound.
+const MOST_VIEWS: usize = 256;
+
+/// The place of a view, until the next one is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ViewIdx(usize);
+
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    all: Vec<View>,
+    by_filter: HashMap<Filter, ViewIdx>,
+}
+
+impl Index<ViewIdx> for Views {
+    type Output = View;
+    fn index(&self, idx: ViewIdx) -> &View {
+        &self.all[idx.0]
+    }
+}
+
+impl IndexMut<ViewIdx> for Views {
+    fn index_mut(&mut self, idx: ViewIdx) -> &mut View {
+        &mut self.all[idx.0]
+    }
+}
+
+impl Views {
+    /// The view for `filter`, which is made if there is none.
+    pub(super) fn of(&mut self, filter: &Filter, stock: &Stock, rules: &Rules) -> ViewIdx {
+        if let Some(&idx) = self.by_filter.get(filter) {
+            return idx;
+        }
+        if self.all.len() >= MOST_VIEWS {
+            self.clear();
+        }
+        let idx = ViewIdx(self.all.len());
+        self.all.push(View::new(filter, &stock.keys, rules.seat_order()));
+        self.by_filter.insert(filter.clone(), idx);
+        idx
+    }
+
+    /// Forgets every view: keys or rules are others.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.by_filter.clear();
+    }
+
+    /// `key` cannot pay before `bound`, but perhaps earlier than thought.
+    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant) {
+        for view in &mut self.all {
+            view.ease(key, bound);
+        }
+    }
+}
