@@ -116,7 +116,7 @@ pub(crate) fn load(
             if !over && passed >= span {
                 over = true;
                 round.span = passed;
-                round.processor = processor_time(pid) - before;
+                round.processor = processor_time(pid).saturating_sub(before);
             }
         } else if passed >= warming {
             processor = Some(processor_time(pid));
