@@ -304,11 +304,13 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
         }
     }
     let missing = secrets.iter().map(|(id, secret)| (id.clone(), secret.clone().err())).collect();
+    // A copy of a large pool takes a while, in which no select should have to wait.
+    let settings = keys.pool.clone();
     let KeyChanges { added, removed, changed } = service.call(|pool: &mut Pool, now| {
         for id in &news.replaced {
             pool.secret_changed(id, now);
         }
-        pool.reconfigure_with_secrets(keys.pool.clone(), &missing, now)
+        pool.reconfigure_with_secrets(settings, &missing, now)
     });
     service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
     service.probing.send_replace(bootstrap.settings.probing(keys.health_check_interval).into());
@@ -316,8 +318,10 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
     let mut touched: BTreeSet<KeyId> = changed.into_iter().collect();
     touched.append(&mut news.replaced);
     touched.append(&mut news.come_or_gone);
-    let changed = touched.into_iter().filter(|id| !added.contains(id)).collect();
-    KeyChanges { added, removed, changed }
+    for id in &added {
+        touched.remove(id);
+    }
+    KeyChanges { added, removed, changed: touched.into_iter().collect() }
 }
 
 /// What is configured after `outcome`.

@@ -30,7 +30,7 @@ pub(super) async fn mind_the_secrets(loader: Arc<Loader>, service: Arc<Service>)
                 event = events.recv() => match event {
                     // Who misses a death learns of the next secret at its usual time.
                     Ok(event) => match (event.event, &event.key_id) {
-                        ("dead", Some(key_id)) => Work::Doubt(key_id.clone()),
+                        ("dead", Some(key_id)) => Work::Doubt(key_id.to_string()),
                         _ => continue,
                     },
                     Err(_) => continue,

@@ -67,8 +67,14 @@ pub(super) fn outcome(
     news
 }
 
+/// How many keys an event names, and how many of each kind a line does. An event is kept for long,
+/// and a new file can change every key of a large pool.
+const MOST_KEYS: usize = 100;
+const MOST_NAMES: usize = 20;
+
 fn touched(keys: &KeyChanges) -> Vec<KeyId> {
-    [&keys.added[..], &keys.removed, &keys.changed].concat()
+    let all = [&keys.added, &keys.removed, &keys.changed].into_iter().flatten();
+    all.take(MOST_KEYS).cloned().collect()
 }
 
 fn rotation(now: &Configured) -> String {
@@ -80,9 +86,12 @@ fn changes(keys: &KeyChanges) -> String {
     let mut told = String::new();
     let parts = [("added", &keys.added), ("removed", &keys.removed), ("changed", &keys.changed)];
     for (what, ids) in parts.into_iter().filter(|(_, ids)| !ids.is_empty()) {
-        let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
+        let names: Vec<&str> = ids.iter().take(MOST_NAMES).map(KeyId::as_str).collect();
         // Writing to a string does not fail.
-        write!(told, "; {what} {}", ids.join(", ")).ok();
+        write!(told, "; {what} {}", names.join(", ")).ok();
+        if ids.len() > MOST_NAMES {
+            write!(told, " and {} more", ids.len() - MOST_NAMES).ok();
+        }
     }
     if told.is_empty() { "; no key has changed".to_owned() } else { told }
 }
@@ -97,5 +106,9 @@ mod tests {
         let keys = KeyChanges { added: ids(&["a", "b"]), removed: ids(&["c"]), changed: ids(&[]) };
         assert_eq!(changes(&keys), "; added a, b; removed c");
         assert_eq!(changes(&KeyChanges::default()), "; no key has changed");
+        let many = vec![KeyId::parse("a").unwrap(); 10_000];
+        let keys = KeyChanges { changed: many, ..KeyChanges::default() };
+        assert!(changes(&keys).ends_with(", a and 9980 more"), "{}", changes(&keys));
+        assert_eq!(touched(&keys).len(), MOST_KEYS);
     }
 }

@@ -1,17 +1,33 @@
 //! Times as text.
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 use crate::pool::WallTime;
 
 /// `wall` as in `2026-11-21T12:00:00Z`, with milliseconds only if there are any.
 pub fn rfc3339(wall: WallTime) -> String {
-    let timestamp = timestamp(wall);
-    if wall.as_millis().is_multiple_of(1000) {
-        format!("{timestamp:.0}")
-    } else {
-        format!("{timestamp:.3}")
+    let time = Offset::UTC.to_datetime(timestamp(wall));
+    let mut text = String::with_capacity("1970-01-01T00:00:00.000Z".len());
+    // Every answer to a select has one: digits are written as they are, without a formatter.
+    let mut number = |before: &str, number: i32, width: usize| {
+        text.push_str(before);
+        for place in (0..width).rev() {
+            let digit = number.unsigned_abs() / 10_u32.pow(u32::try_from(place).unwrap_or(0)) % 10;
+            text.push(char::from_digit(digit, 10).unwrap_or('0'));
+        }
+    };
+    number("", time.year().into(), 4);
+    number("-", time.month().into(), 2);
+    number("-", time.day().into(), 2);
+    number("T", time.hour().into(), 2);
+    number(":", time.minute().into(), 2);
+    number(":", time.second().into(), 2);
+    if time.millisecond() != 0 {
+        number(".", time.millisecond().into(), 3);
     }
+    text.push('Z');
+    text
 }
 
 /// The time that `text` spells, in any offset; none before 1970.

@@ -26,8 +26,8 @@ struct Inner {
     latest: Now,
     /// When the pool has something to do next, as of the last call.
     due: Instant,
-    /// Who wants to know that this is earlier than before.
-    alarm: Option<Waker>,
+    /// Who wants to know that this is before the time that they know.
+    alarm: Option<(Instant, Waker)>,
     /// Who wants to know that probes may be due earlier than thought.
     prober: Option<Waker>,
     /// Who wants to know that there are errands for other daemons.
@@ -102,7 +102,7 @@ impl SharedPool {
             if inner.due < known {
                 return Poll::Ready(inner.due);
             }
-            inner.alarm = Some(context.waker().clone());
+            inner.alarm = Some((known, context.waker().clone()));
             Poll::Pending
         })
     }
@@ -172,9 +172,7 @@ impl Inner {
             sharer.wake();
         }
         let due = self.pool.next_due(self.latest);
-        if due < self.due
-            && let Some(alarm) = self.alarm.take()
-        {
+        if let Some((_, alarm)) = self.alarm.take_if(|(known, _)| due < *known) {
             alarm.wake();
         }
         self.due = due;

@@ -10,13 +10,14 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use super::answer::Body;
+use super::answer::{Body, empty};
+use super::beside::Beside;
 use super::head_guard::HeadGuard;
 use super::listener::Listener;
 use super::peer::Peer;
@@ -31,7 +32,8 @@ use super::write_guard::WriteGuard;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Cut;
 
-/// The head of a request: its most bytes and header lines. hyper allows no less than 8 KiB.
+/// The head of a request: its most bytes and header lines. hyper allows no less than 8 KiB; it
+/// counts up to 100 lines itself, and takes memory for each request where it is to count otherwise.
 const MOST_HEAD: usize = 8192;
 const MOST_HEADERS: usize = 32;
 
@@ -147,7 +149,6 @@ fn http(service: &Service) -> http1::Builder {
         .keep_alive(!service.is_draining())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MOST_HEAD)
-        .max_headers(MOST_HEADERS)
         .half_close(true);
     http
 }
@@ -230,15 +231,19 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
 ) {
     let asked = Notify::new();
     let answering = AtomicBool::new(false);
-    let answer = service_fn(|request| {
+    let answer = service_fn(|request: Request<Incoming>| {
         asked.notify_one();
         answering.store(true, Ordering::Relaxed);
-        let answered = answer(request);
+        let too_many = request.headers().len() > MOST_HEADERS;
+        let answered = (!too_many).then(|| answer(request));
         let answering = &answering;
         async move {
-            let mut answer = answered.await;
+            let mut answer = match answered {
+                Some(answered) => answered.await,
+                None => empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            };
             answering.store(false, Ordering::Relaxed);
-            if service.is_draining() {
+            if too_many || service.is_draining() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answer)
@@ -250,13 +255,15 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     let stream = TokioIo::new(guard);
     let connection = http(service).serve_connection(stream, answer);
     tokio::pin!(connection);
-    let told_to_end = async {
+    // It has something to say once in the life of the daemon.
+    let told_to_end = Beside::new(Box::pin(async {
         service.stopping.cancelled().await;
         // It ends at once if something was asked. One that comes while the daemon stops has its
         // last request before it.
         tokio::time::timeout(FIRST_REQUEST, asked.notified()).await.ok();
-    };
+    }));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = told_to_end => {
             if between_requests.is_so() && !answering.load(Ordering::Relaxed) {

@@ -1,14 +1,10 @@
 //! `GET /v1/events`: what has happened, newest first, or live as it happens.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
 use hyper::Response;
-use hyper::body::{Body as HttpBody, Bytes, Frame};
+use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -73,7 +69,7 @@ pub(super) fn follow(service: &Service) -> Response<Body> {
             };
         }
     });
-    let mut response = Response::new(Live(stream).boxed_unsync());
+    let mut response = Response::new(Body::Live(stream));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -83,19 +79,4 @@ pub(super) fn follow(service: &Service) -> Response<Body> {
 fn piece(event: &Event) -> Bytes {
     let data = serde_json::to_string(event).unwrap_or_default();
     format!("id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.event).into()
-}
-
-/// A body that comes piece by piece.
-struct Live(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Live {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
 }

@@ -1,8 +1,13 @@
 //! The members of a JSON request, read one by one; what is left over is an error.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
+
+/// No request has more fields.
+const MOST_FIELDS: usize = 16;
 
 /// The members of a request that have not been read yet.
 pub(super) struct Fields {
@@ -13,7 +18,7 @@ pub(super) struct Fields {
 impl Fields {
     /// Reads a body; an empty one has no members.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let known = Vec::new();
+        let known = Vec::with_capacity(MOST_FIELDS);
         if body.trim_ascii().is_empty() {
             return Ok(Self { members: Map::new(), known });
         }
@@ -31,7 +36,7 @@ impl Fields {
     pub(super) fn take<T>(
         &mut self,
         name: &'static str,
-        expected: &str,
+        expected: impl Display,
         read: impl FnOnce(Value) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
         self.known.push(name);
@@ -49,8 +54,8 @@ impl Fields {
     }
 
     pub(super) fn whole(&mut self, name: &'static str, most: u64) -> Result<Option<u64>, Problem> {
-        let expected = format!("a whole number from 0 to {most}");
-        self.take(name, &expected, |value| whole(&value).filter(|number| *number <= most))
+        let expected = format_args!("a whole number from 0 to {most}");
+        self.take(name, expected, |value| whole(&value).filter(|number| *number <= most))
     }
 
     /// All that is left, in which none of `fixed` may be: fields, each with why not.

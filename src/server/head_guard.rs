@@ -63,13 +63,20 @@ struct Head {
 /// What the next byte of a line is of.
 #[derive(Clone, Debug, Default)]
 enum PartOfLine {
-    /// The name of a header, of which this is the beginning in lower case.
-    Name(Vec<u8>),
+    /// The name of a header, of which this is the beginning.
+    Name(Name),
     /// A value that says how long the body is.
     Framing,
     /// Anything else.
     #[default]
     Other,
+}
+
+/// The beginning of a name.
+#[derive(Clone, Debug, Default)]
+struct Name {
+    bytes: [u8; LONGEST_NAME],
+    length: usize,
 }
 
 /// How long a body is.
@@ -93,7 +100,41 @@ enum Seen {
 /// No name that matters is longer.
 const LONGEST_NAME: usize = 32;
 
+impl Name {
+    fn extend(&mut self, more: &[u8]) {
+        let rest = &mut self.bytes[self.length..];
+        // One that is longer than any that matters is cut, and matters as little.
+        let here = rest.len().min(more.len());
+        rest[..here].copy_from_slice(&more[..here]);
+        self.length += here;
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.bytes[..self.length].eq_ignore_ascii_case(name)
+    }
+}
+
 impl Head {
+    /// Looks at the first of `bytes` that nothing depends on but the name they are of; how many
+    /// these are.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        let passed = match &mut self.part {
+            PartOfLine::Other if self.begun => {
+                memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len())
+            }
+            PartOfLine::Name(name) => {
+                let end = memchr::memchr3(b':', b'\r', b'\n', bytes).unwrap_or(bytes.len());
+                name.extend(&bytes[..end]);
+                end
+            }
+            PartOfLine::Other | PartOfLine::Framing => 0,
+        };
+        if passed > 0 {
+            (self.in_line, self.after_return) = (true, false);
+        }
+        passed
+    }
+
     fn look(&mut self, byte: u8) -> Seen {
         match byte {
             b'\n' if !self.after_return => return Seen::Spoilt,
@@ -104,7 +145,7 @@ impl Head {
                 self.in_line = false;
                 self.part = PartOfLine::default();
                 if self.begun {
-                    self.part = PartOfLine::Name(Vec::new());
+                    self.part = PartOfLine::Name(Name::default());
                 }
             }
             b'\r' => {}
@@ -112,11 +153,9 @@ impl Head {
                 (self.begun, self.in_line) = (true, true);
                 match &mut self.part {
                     PartOfLine::Name(_) if byte == b':' => return self.end_name(),
-                    PartOfLine::Name(name) if name.len() < LONGEST_NAME => {
-                        name.push(byte.to_ascii_lowercase());
-                    }
+                    PartOfLine::Name(name) => name.extend(&[byte]),
                     PartOfLine::Framing => self.lengthen(byte),
-                    PartOfLine::Name(_) | PartOfLine::Other => {}
+                    PartOfLine::Other => {}
                 }
             }
         }
@@ -128,10 +167,12 @@ impl Head {
     fn end_name(&mut self) -> Seen {
         self.after_return = false;
         let PartOfLine::Name(name) = std::mem::take(&mut self.part) else { return Seen::Sound };
-        let framing = match &*name {
-            b"content-length" => Framing::Length(Some(0)),
-            b"transfer-encoding" => Framing::Chunked,
-            _ => return Seen::Sound,
+        let framing = if name.is(b"content-length") {
+            Framing::Length(Some(0))
+        } else if name.is(b"transfer-encoding") {
+            Framing::Chunked
+        } else {
+            return Seen::Sound;
         };
         self.part = PartOfLine::Framing;
         let other = self.framing.replace(framing);
@@ -178,11 +219,17 @@ impl Part {
     /// Looks at some of `bytes`, of which there are any; how many.
     fn look(&mut self, bytes: &mut [u8]) -> usize {
         match self {
-            Self::Head(head) => match head.look(bytes[0]) {
-                Seen::Sound => {}
-                Seen::Spoilt => bytes[0] = 0,
-                Seen::Last => *self = head.body(),
-            },
+            Self::Head(head) => {
+                let passed = head.pass(bytes);
+                if passed > 0 {
+                    return passed;
+                }
+                match head.look(bytes[0]) {
+                    Seen::Sound => {}
+                    Seen::Spoilt => bytes[0] = 0,
+                    Seen::Last => *self = head.body(),
+                }
+            }
             Self::Body { left, chunked } => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= here as u64;

@@ -44,6 +44,7 @@ mod membership;
 mod presence;
 mod pulse;
 mod timer;
+mod beside;
 
 pub use callers::{CallerSettings, Callers, CallersError};
 pub use connection::Server;

@@ -1,5 +1,6 @@
 //! `POST /v1/report` and `POST /v1/rotate`: what came of a lease.
 
+use std::fmt;
 use std::time::Duration;
 
 use hyper::Response;
@@ -14,7 +15,9 @@ use super::select;
 use super::selecting::Selecting;
 use super::service::Service;
 use crate::clock::rfc3339;
-use crate::pool::{LeaseId, MOST_TOKENS, NoRotation, Outcome, RateLimit, Report, Reported};
+use crate::pool::{
+    LeaseId, MOST_TOKENS, NoRotation, Now, Outcome, Pool, RateLimit, Report, Reported,
+};
 use crate::provider::{Provider, ProviderAnswer};
 
 /// What a caller says about a lease.
@@ -42,10 +45,15 @@ struct Noted<'a> {
 }
 
 /// Takes note of a report.
-pub(super) fn report(service: &Service, body: &[u8]) -> Result<Response<Body>, Problem> {
+pub(super) async fn report(
+    service: &Service,
+    connection: &Connection,
+    body: &[u8],
+) -> Result<Response<Body>, Problem> {
     let said = Said::parse(service, body, false)?;
     let report = said.report(service)?;
-    let reported = service.call(|pool, now| pool.report(said.lease, &report, now));
+    let note = |pool: &mut Pool, now: Now| pool.report(said.lease, &report, now);
+    let reported = service.call_among(&connection.turns, note).await;
     reported.map(|reported| noted(&reported)).map_err(Problem::gone)
 }
 
@@ -58,8 +66,10 @@ pub(super) async fn rotate(
 ) -> Result<Response<Body>, Problem> {
     let said = Said::parse(service, body, true)?;
     let report = said.report(service)?;
-    selecting.asks();
-    let rotated = service.call(|pool, now| pool.rotate(said.lease, &report, said.wait, now));
+    let rotated = service.call(|pool, now| {
+        selecting.asks(now.at);
+        pool.rotate(said.lease, &report, said.wait, now)
+    });
     match rotated {
         Ok(selection) => {
             selecting.is_select();
@@ -90,7 +100,7 @@ impl Said {
         let lease = fields.take("lease_id", expected, |value| LeaseId::parse(value.as_str()?))?;
         let lease =
             lease.ok_or_else(|| Problem::invalid("lease_id", format!("expected {expected}")))?;
-        let outcome = fields.take("outcome", &names_of_outcomes(), |value| {
+        let outcome = fields.take("outcome", NamesOfOutcomes, |value| {
             OUTCOMES.into_iter().find(|outcome| value.as_str() == Some(outcome.name()))
         })?;
         let retry_after = fields.whole("retry_after_ms", u64::MAX)?.map(Duration::from_millis);
@@ -156,9 +166,14 @@ const OUTCOMES: [Outcome; 7] = [
     Outcome::Cancelled,
 ];
 
-fn names_of_outcomes() -> String {
-    let names: Vec<&str> = OUTCOMES.iter().map(|outcome| outcome.name()).collect();
-    format!("one of {}", names.join(", "))
+/// What `outcome` can be, in words.
+struct NamesOfOutcomes;
+
+impl fmt::Display for NamesOfOutcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = OUTCOMES.iter().map(|outcome| outcome.name()).collect();
+        write!(f, "one of {}", names.join(", "))
+    }
 }
 
 fn status(value: &Value) -> Option<u16> {

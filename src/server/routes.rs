@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::ACCEPT;
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
 use super::answer::Body;
@@ -56,45 +57,77 @@ async fn serve(
 ) -> Result<Response<Body>, Problem> {
     let mut selecting = Selecting::begin(service);
     connection.turns.next().await;
-    let (method, uri) = (request.method().clone(), request.uri().clone());
     if !hygiene::has_required(request.headers(), service.required_header.as_ref()) {
         service.metrics.denied(Denial::Header);
         return Err(Problem::forbidden());
     }
-    let takes = |allow: &str| allow.split(", ").any(|allowed| allowed == method.as_str());
-    if !takes(EVERY_METHOD) {
-        let allow = Endpoint::at(uri.path());
+    let allows = |allow: &str| allow.split(", ").any(|method| method == request.method().as_str());
+    if request.method() != Method::POST && !allows(EVERY_METHOD) {
+        let allow = Endpoint::at(request.uri().path());
         let allow = allow.map_or(EVERY_METHOD, |(endpoint, _)| endpoint.allow());
         return Err(Problem::method_not_allowed(allow));
     }
     hygiene::check(&request).inspect_err(|_| service.metrics.denied(Denial::Hygiene))?;
-    let (endpoint, id) = Endpoint::at(uri.path()).ok_or_else(Problem::not_found)?;
-    if !takes(endpoint.allow()) {
+    let (endpoint, _) = Endpoint::at(request.uri().path()).ok_or_else(Problem::not_found)?;
+    if !allows(endpoint.allow()) {
         return Err(Problem::method_not_allowed(endpoint.allow()));
     }
     if endpoint == Endpoint::Select {
         selecting.is_select();
     }
-    let live = request.headers().get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
-    let body = whole_body(service, request).await?;
+    let (head, body) = request.into_parts();
+    let body = whole_body(service, &head, body).await?;
     match endpoint {
         Endpoint::Select => select::answer(service, connection, &body, selecting).await,
-        Endpoint::Report => report::report(service, &body),
-        Endpoint::Rotate => report::rotate(service, connection, &body, selecting).await,
-        Endpoint::Reload => reload::answer(service, connection, &body).await,
+        Endpoint::Report => report::report(service, connection, &body).await,
+        // hyper moves the future of an answer about, so what is rare must not make it large.
+        Endpoint::Rotate => Box::pin(report::rotate(service, connection, &body, selecting)).await,
+        Endpoint::Reload
+        | Endpoint::Keys
+        | Endpoint::Key
+        | Endpoint::Probe
+        | Endpoint::Clear
+        | Endpoint::Usage
+        | Endpoint::Events
+        | Endpoint::Status
+        | Endpoint::Fleet
+        | Endpoint::Livez
+        | Endpoint::Readyz
+        | Endpoint::Metrics
+        | Endpoint::OpenApi => {
+            Box::pin(answer_seldom(service, connection, endpoint, &head, &body)).await
+        }
+    }
+}
+
+/// Answers what is asked now and then, and not for each request of an application.
+async fn answer_seldom(
+    service: &Service,
+    connection: &Connection,
+    endpoint: Endpoint,
+    head: &Parts,
+    body: &Bytes,
+) -> Result<Response<Body>, Problem> {
+    let (method, uri) = (&head.method, &head.uri);
+    let id = Endpoint::at(uri.path()).map_or("", |(_, id)| id);
+    let live = head.headers.get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    match endpoint {
+        // They have their answers already.
+        Endpoint::Select | Endpoint::Report | Endpoint::Rotate => Err(Problem::internal()),
+        Endpoint::Reload => reload::answer(service, connection, body).await,
         Endpoint::Keys if method == Method::POST => {
-            administration::add(service, connection, &body).await
+            administration::add(service, connection, body).await
         }
         Endpoint::Keys => Ok(keys::all(service)),
         Endpoint::Key if method == Method::PATCH => {
-            administration::change(service, connection, id, &body).await
+            administration::change(service, connection, id, body).await
         }
         Endpoint::Key if method == Method::DELETE => {
-            administration::remove(service, connection, id, &body).await
+            administration::remove(service, connection, id, body).await
         }
         Endpoint::Key => keys::one(service, id),
-        Endpoint::Probe => administration::probe(service, connection, id, &body).await,
-        Endpoint::Clear => administration::clear(service, connection, id, &body),
+        Endpoint::Probe => administration::probe(service, connection, id, body).await,
+        Endpoint::Clear => administration::clear(service, connection, id, body),
         Endpoint::Usage => Ok(usage::answer(service)),
         Endpoint::Events if live => Ok(events::follow(service)),
         Endpoint::Events => events::list(service, uri.query()),
@@ -119,11 +152,11 @@ pub(super) async fn unless_panicked(
     .await
 }
 
-async fn whole_body(service: &Service, request: Request<Incoming>) -> Result<Bytes, Problem> {
-    if request.body().is_end_stream() {
+async fn whole_body(service: &Service, head: &Parts, body: Incoming) -> Result<Bytes, Problem> {
+    if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    body::read(request, &service.clock).await
+    body::read(&head.headers, body, &service.clock).await
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use super::routes::Connection;
 use super::selecting::Selecting;
 use super::service::{Configured, Service};
 use crate::clock::rfc3339;
-use crate::pool::{Filter, KeyId, Lease, MOST_TOKENS, Refusal, SelectRequest, Selection};
+use crate::pool::{
+    Filter, KeyId, Lease, MOST_TOKENS, Now, Pool, Refusal, SelectRequest, Selection,
+};
 
 /// The longest `wait_ms` that is understood; it is cut to `wait.max` anyway.
 const MOST_WAIT: u64 = u64::MAX;
@@ -47,8 +49,11 @@ pub(super) async fn answer(
     mut selecting: Selecting<'_>,
 ) -> Result<Response<Body>, Problem> {
     let (request, wait) = parse(service, body)?;
-    selecting.asks();
-    let selection = service.call(|pool, now| pool.select(request, wait, now));
+    let select = |pool: &mut Pool, now: Now| {
+        selecting.asks(now.at);
+        pool.select(request, wait, now)
+    };
+    let selection = service.call_among(&connection.turns, select).await;
     match selection {
         Ok(selection) => granted(service, connection, selection, selecting).await,
         Err(refusal) => Err(selecting.refused(&refusal)),
@@ -109,10 +114,11 @@ pub(super) async fn granted(
                 () = connection.presence.ends() => return Err(Problem::internal()),
             };
             selecting.leaves_the_line();
-            served.map_err(|refusal| selecting.refused(&refusal))?
+            let lease = served.map_err(|refusal| selecting.refused(&refusal))?;
+            service.keep();
+            lease
         }
     };
-    service.keep();
     service.journal.selected(&lease);
     let configured = service.configuration.current();
     let Some(answer) = with_secret(service, &configured, &lease) else {

@@ -23,7 +23,7 @@ pub(super) struct Selecting<'a> {
 impl<'a> Selecting<'a> {
     /// A request that may become a select.
     pub(super) fn begin(service: &'a Service) -> Self {
-        let begun = service.clock.now().at;
+        let begun = service.clock.instant();
         Self {
             service,
             begun,
@@ -39,9 +39,9 @@ impl<'a> Selecting<'a> {
         self.result = Some(SelectResult::Rejected);
     }
 
-    /// The pool is about to be asked: if there is no key, it waits from here on.
-    pub(super) fn asks(&mut self) {
-        self.asked = self.service.clock.now().at;
+    /// The pool is asked at `now`: if there is no key, it waits from here on.
+    pub(super) fn asks(&mut self, now: Instant) {
+        self.asked = now;
     }
 
     /// It has its key.
@@ -63,7 +63,7 @@ impl<'a> Selecting<'a> {
     /// It has left the line.
     pub(super) fn leaves_the_line(&mut self) {
         if let Some(since) = self.waiting_since.take() {
-            self.waited = self.service.clock.now().at.since(since);
+            self.waited = self.service.clock.instant().since(since);
             self.service.metrics.waited(self.waited);
         }
     }
@@ -73,7 +73,7 @@ impl Drop for Selecting<'_> {
     fn drop(&mut self) {
         self.leaves_the_line();
         if let Some(result) = self.result {
-            let took = self.service.clock.now().at.since(self.begun);
+            let took = self.service.clock.instant().since(self.begun);
             self.service.metrics.selected(result, took.saturating_sub(self.waited));
         }
     }

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::callers::Callers;
 use super::exporter::MetricsAddress;
 use super::hygiene::RequiredHeader;
+use super::turns::ClientTurns;
 use crate::clock::Clock;
 use crate::control::Controls;
 use crate::health::{Probes, Probing};
@@ -76,6 +77,27 @@ impl Service {
         self.keep();
         self.metrics.changed(&transitions);
         self.journal.record(transitions);
+        result
+    }
+
+    /// The same for one request of many: what it has changed is written together with what others
+    /// change in the same round.
+    pub(super) async fn call_among<T>(
+        &self,
+        turns: &ClientTurns,
+        call: impl FnOnce(&mut Pool, Now) -> T,
+    ) -> T {
+        let (result, transitions) = self.pool.call(self.clock.now(), call);
+        if !transitions.is_empty() {
+            // Others hear of it at once.
+            self.keep();
+            self.metrics.changed(&transitions);
+            self.journal.record(transitions);
+        } else if let Some(keeper) = &self.keeper {
+            let moment = keeper.moment();
+            turns.join_others().await;
+            keeper.flush_until(moment, &self.pool);
+        }
         result
     }
 

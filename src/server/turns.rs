@@ -2,10 +2,11 @@
 //! them answered in a round, and in each round everybody is heard.
 //!
 //! A round ends when the runtime has looked for news of all sockets, which is what yielding waits
-//! for.
+//! for. A client that is alone has nobody to leave a turn to, and takes them all.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
 
@@ -20,12 +21,23 @@ type Client = (Option<u32>, Option<i32>);
 
 /// The clients of one socket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<Mutex<BTreeMap<Client, Weak<Semaphore>>>>);
+pub(super) struct Turns(Arc<Clients>);
+
+#[derive(Debug, Default)]
+struct Clients {
+    rounds: Mutex<BTreeMap<Client, Weak<Semaphore>>>,
+    /// How many there are.
+    count: AtomicUsize,
+    /// How many connections there have been, and which of them has asked last.
+    connections: AtomicUsize,
+    last: AtomicUsize,
+}
 
 /// The turns of one client; of each of its connections one.
 #[derive(Debug)]
 pub(super) struct ClientTurns {
     client: Client,
+    connection: usize,
     round: Arc<Semaphore>,
     all: Turns,
 }
@@ -34,33 +46,55 @@ impl Turns {
     /// The turns of `peer`, which it shares with its other connections.
     pub(super) fn of(&self, peer: Peer) -> ClientTurns {
         let client = (peer.uid, peer.pid);
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = clients.get(&client).and_then(Weak::upgrade);
+        let connection = self.0.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut rounds = self.0.rounds();
+        let known = rounds.get(&client).and_then(Weak::upgrade);
         let round = known.unwrap_or_else(|| {
             let round = Arc::new(Semaphore::new(IN_A_ROUND));
-            clients.insert(client, Arc::downgrade(&round));
+            rounds.insert(client, Arc::downgrade(&round));
             round
         });
-        ClientTurns { client, round, all: self.clone() }
+        self.0.count.store(rounds.len(), Ordering::Relaxed);
+        ClientTurns { client, connection, round, all: self.clone() }
     }
 }
 
 impl ClientTurns {
     /// Waits for the client's next turn.
     pub(super) async fn next(&self) {
+        if self.all.0.count.load(Ordering::Relaxed) <= 1 {
+            return;
+        }
         // It is never closed.
         let turn = self.round.acquire().await;
         tokio::task::yield_now().await;
         drop(turn);
     }
+
+    /// Waits for what others ask in the same round, if there are others: if another connection has
+    /// asked since this one last did.
+    pub(super) async fn join_others(&self) {
+        let last = &self.all.0.last;
+        if last.load(Ordering::Relaxed) != self.connection {
+            last.store(self.connection, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Clients {
+    fn rounds(&self) -> MutexGuard<'_, BTreeMap<Client, Weak<Semaphore>>> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for ClientTurns {
     fn drop(&mut self) {
-        let mut clients = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = self.all.0.rounds();
         // This is the last of its connections.
         if Arc::strong_count(&self.round) == 1 {
-            clients.remove(&self.client);
+            rounds.remove(&self.client);
+            self.all.0.count.store(rounds.len(), Ordering::Relaxed);
         }
     }
 }
@@ -68,6 +102,8 @@ impl Drop for ClientTurns {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     use super::*;
 
@@ -96,14 +132,41 @@ mod tests {
         assert!(order[..=IN_A_ROUND].contains(&'1'), "{order:?}");
     }
 
+    /// Whether it is over when it is looked at for the first time.
+    fn at_once(future: impl Future<Output = ()>) -> bool {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_client_that_is_alone_waits_for_nobody() {
+        let turns = Turns::default();
+        let alone = turns.of(peer(1));
+        let _more = [(); IN_A_ROUND].map(|()| turns.of(peer(1)));
+        assert!(at_once(alone.next()));
+        let other = turns.of(peer(2));
+        assert!(!at_once(alone.next()));
+        drop(other);
+        assert!(at_once(alone.next()));
+    }
+
+    #[test]
+    fn a_connection_joins_others_only_if_another_has_asked_in_between() {
+        let turns = Turns::default();
+        let (one, other) = (turns.of(peer(1)), turns.of(peer(1)));
+        assert!(!at_once(one.join_others()));
+        assert!(at_once(one.join_others()));
+        assert!(!at_once(other.join_others()));
+        assert!(!at_once(one.join_others()));
+    }
+
     #[test]
     fn nobody_is_remembered_who_is_not_there() {
         let turns = Turns::default();
         let (first, second) = (turns.of(peer(1)), turns.of(peer(1)));
         assert!(Arc::ptr_eq(&first.round, &second.round));
         drop(first);
-        assert_eq!(turns.0.lock().unwrap().len(), 1);
+        assert_eq!(turns.0.rounds().len(), 1);
         drop(second);
-        assert!(turns.0.lock().unwrap().is_empty());
+        assert!(turns.0.rounds().is_empty());
     }
 }

@@ -80,16 +80,35 @@ pub(crate) fn log_head() -> Vec<u8> {
 
 /// Appends a fact: its length, its checksum, itself.
 pub(crate) fn encode_fact(fact: &Fact, into: &mut Vec<u8>) {
-    let Ok(payload) = postcard::to_stdvec(fact) else { return };
-    append_sealed(&payload, into);
+    let begin = into.len();
+    let place = begin + SEAL_BYTES;
+    into.resize(place, 0);
+    if postcard::to_io(fact, &mut *into).is_err() {
+        into.truncate(begin);
+        return;
+    }
+    let seal = seal(&into[place..]);
+    into[begin..place].copy_from_slice(&seal);
 }
 
 /// Appends a fact with this content.
+#[cfg(any(doc, fuzzing, test))]
 pub(crate) fn append_sealed(payload: &[u8], into: &mut Vec<u8>) {
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    into.extend(length.to_le_bytes());
-    into.extend(crc32fast::hash(payload).to_le_bytes());
+    into.extend(seal(payload));
     into.extend(payload);
+}
+
+/// How many bytes stand before the content of a fact.
+const SEAL_BYTES: usize = 8;
+
+/// What stands before this content: its length and its checksum.
+fn seal(payload: &[u8]) -> [u8; SEAL_BYTES] {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let checksum = crc32fast::hash(payload).to_le_bytes();
+    let mut seal = [0; SEAL_BYTES];
+    seal[..4].copy_from_slice(&length);
+    seal[4..].copy_from_slice(&checksum);
+    seal
 }
 
 /// The facts of a log up to the first that is not sound, and whether that is the end.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::format::{Header, encode_fact, encode_snapshot, log_head, log_path, snapshot_path};
@@ -20,6 +21,9 @@ pub struct StateKeeper {
     clock: Clock,
     boot_id: String,
     log: Mutex<Log>,
+    /// How many flushes have begun, and how many have ended. They are made one after another.
+    begun: AtomicU64,
+    ended: AtomicU64,
     /// Held for as long as the directory is ours.
     _lock: File,
 }
@@ -30,11 +34,17 @@ struct Log {
     file: Option<File>,
     generation: u64,
     length: u64,
+    /// What was written last, whose place is used again.
+    bytes: Vec<u8>,
     synced: u64,
     snapshot_due: bool,
     failing: Option<String>,
     failures: u64,
 }
+
+/// A moment between two flushes.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
 
 /// How the keeping goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,20 +69,56 @@ impl StateKeeper {
             file: None,
             generation,
             length: 0,
+            bytes: Vec::new(),
             synced: 0,
             snapshot_due: false,
             failing: None,
             failures: 0,
         };
-        Self { dir: dir.to_owned(), clock, boot_id, log: Mutex::new(log), _lock: lock }
+        Self {
+            dir: dir.to_owned(),
+            clock,
+            boot_id,
+            log: Mutex::new(log),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            _lock: lock,
+        }
     }
 
     /// Writes the facts of `pool` that are not written yet. Once this returns, whatever the caller
     /// knows of the pool survives the end of the process.
     pub fn flush(&self, pool: &SharedPool) {
+        self.flush_in(&mut self.lock(), pool);
+    }
+
+    /// The present moment: what the pool has noted until now is written by every flush that begins
+    /// later.
+    pub fn moment(&self) -> Moment {
+        // Who flushes counts before it locks the pool to take the facts. So if this misses one that
+        // has begun, the lock of the pool was ours before, and it finds our facts.
+        Moment(self.begun.load(Ordering::Acquire))
+    }
+
+    /// Like [`StateKeeper::flush`] for what was noted until `moment`, which many share: all who ask
+    /// for it in one round of the runtime cost one write.
+    pub fn flush_until(&self, moment: Moment, pool: &SharedPool) {
+        let is_written = || self.ended.load(Ordering::Acquire) > moment.0;
+        if is_written() {
+            return;
+        }
         let mut log = self.lock();
+        if !is_written() {
+            self.flush_in(&mut log, pool);
+        }
+    }
+
+    fn flush_in(&self, log: &mut Log, pool: &SharedPool) {
+        let number = self.begun.load(Ordering::Relaxed) + 1;
+        self.begun.store(number, Ordering::Release);
         // Facts are taken under the lock of the log, so that they are written in their order.
         log.write(&pool.take_facts());
+        self.ended.store(number, Ordering::Release);
     }
 
     /// Goes on in a new log after those that were read, and leaves the snapshot for later: that
@@ -185,12 +231,12 @@ impl StateKeeper {
 impl Log {
     fn write(&mut self, facts: &[Fact]) {
         let Some(file) = self.file.as_mut().filter(|_| !facts.is_empty()) else { return };
-        let mut bytes = Vec::new();
+        self.bytes.clear();
         for fact in facts {
-            encode_fact(fact, &mut bytes);
+            encode_fact(fact, &mut self.bytes);
         }
-        match file.write_all(&bytes) {
-            Ok(()) => self.length += bytes.len() as u64,
+        match file.write_all(&self.bytes) {
+            Ok(()) => self.length += self.bytes.len() as u64,
             Err(error) => self.fail(&error),
         }
     }
@@ -204,5 +250,41 @@ impl Log {
         }
         self.failing = Some(error.to_string());
         self.file = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::format::decode_log;
+    use super::*;
+    use crate::clock::{JiffCalendar, ManualClock};
+    use crate::pool::Calendar;
+
+    #[test]
+    fn all_who_note_something_before_a_flush_share_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::Manual(ManualClock::default());
+        let calendar: Arc<dyn Calendar> = Arc::new(JiffCalendar);
+        let opened = super::super::open(dir.path(), &calendar, 1, 1, clock.clone());
+        let (pool, keeper) = (opened.pool, opened.keeper.unwrap());
+        keeper.snapshot(&pool);
+        let note = |shared| {
+            pool.call(clock.now(), |pool, now| pool.share_limits(shared, now));
+            keeper.moment()
+        };
+        let flushes = || keeper.ended.load(Ordering::Relaxed);
+
+        let (first, second) = (note(true), note(false));
+        keeper.flush_until(second, &pool);
+        keeper.flush_until(first, &pool);
+        assert_eq!(flushes(), 1);
+        let third = note(true);
+        keeper.flush_until(second, &pool);
+        assert_eq!(flushes(), 1, "what it noted is written");
+        keeper.flush_until(third, &pool);
+        let log = fs::read(log_path(dir.path(), keeper.lock().generation)).unwrap();
+        assert_eq!(decode_log(&log).unwrap().0.len(), 3);
     }
 }

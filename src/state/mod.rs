@@ -17,5 +17,5 @@ pub(crate) use format::{
     Header, append_sealed, decode_log, decode_snapshot, encode_fact, encode_snapshot, log_head,
     sealed_snapshot,
 };
-pub use keeper::{StateKeeper, StateStatus};
+pub use keeper::{Moment, StateKeeper, StateStatus};
 pub use opening::{Opened, open};

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::broadcast;
 use tracing::{debug, info, warn};
 
@@ -31,35 +31,46 @@ struct Events {
     kept: VecDeque<Arc<Event>>,
 }
 
-/// One change, as `GET /v1/events` tells it.
+/// One change, as `GET /v1/events` tells it. A thousand are kept, so it takes little room: what
+/// the pool has is shared with it, and what is text only for people is no text yet.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Event {
     /// Grows by one from event to event.
     pub id: u64,
     /// When it happened.
-    pub time: String,
+    pub time: EventTime,
     /// What happened: `cooling`, `rotated`, …
     pub event: &'static str,
     /// The key it happened to, or the first of its group; absent if it is of no key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<String>,
+    pub key_id: Option<KeyId>,
     /// The key's provider.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
+    pub provider: Option<Arc<str>>,
     /// Every key it happened to, where there can be several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub keys: Vec<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub keys: Box<[KeyId]>,
     /// The key of the attempt that failed before a rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
+    pub from: Option<KeyId>,
     /// Why, in a word or in the provider's codes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
+    pub until: Option<EventTime>,
     /// All of that in a line for people.
-    pub message: String,
+    pub message: Box<str>,
+}
+
+/// A time that becomes text when somebody asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventTime(pub WallTime);
+
+impl Serialize for EventTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&rfc3339(self.0))
+    }
 }
 
 impl Default for Journal {
@@ -74,7 +85,7 @@ impl Journal {
         for transition in transitions {
             let told = Told::of(&transition);
             log(&transition, &told);
-            let key = Some((&transition.key, &*transition.provider));
+            let key = Some((&transition.key, &transition.provider));
             self.tell(transition.at, transition.change.name(), key, told);
         }
     }
@@ -101,20 +112,20 @@ impl Journal {
         self.live.subscribe()
     }
 
-    fn tell(&self, at: WallTime, name: &'static str, key: Option<(&KeyId, &str)>, told: Told) {
+    fn tell(&self, at: WallTime, name: &'static str, key: Option<(&KeyId, &Arc<str>)>, told: Told) {
         let mut events = self.lock();
         events.last_id += 1;
         let event = Arc::new(Event {
             id: events.last_id,
-            time: rfc3339(at),
+            time: EventTime(at),
             event: name,
-            key_id: key.map(|(id, _)| id.to_string()),
-            provider: key.map(|(_, provider)| provider.to_owned()),
-            keys: told.keys.iter().map(ToString::to_string).collect(),
-            from: told.from.map(|key| key.to_string()),
-            reason: told.reason,
-            until: told.until.map(rfc3339),
-            message: told.message,
+            key_id: key.map(|(id, _)| id.clone()),
+            provider: key.map(|(_, provider)| provider.clone()),
+            keys: told.keys.into(),
+            from: told.from,
+            reason: told.reason.map(Into::into),
+            until: told.until.map(EventTime),
+            message: told.message.into(),
         });
         events.kept.push_back(event.clone());
         if events.kept.len() > KEPT {

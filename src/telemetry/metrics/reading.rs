@@ -1,5 +1,5 @@
-//! What is read from the pool for one scrape: plain values, taken in one call, so that the pool is
-//! free again before anything is written.
+//! What is read from the pool for one scrape: plain values, so that the pool is free again before
+//! anything is written. The keys can be taken some at a time: each is sound in itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,15 +49,29 @@ pub(super) struct ProbeReading {
 }
 
 impl Reading {
-    /// Reads `pool` as it is `now`.
+    /// Reads all of `pool` as it is `now`.
     pub fn of(pool: &mut Pool, now: Now) -> Self {
+        let mut reading = Self::begin(pool, now);
+        reading.add(pool, &pool.key_ids(), now);
+        reading
+    }
+
+    /// Reads `pool` as it is `now`, but for the keys.
+    pub fn begin(pool: &mut Pool, now: Now) -> Self {
         Self {
             now,
-            keys: pool.keys(now).into_iter().map(KeyReading::of).collect(),
+            keys: Vec::new(),
             providers: pool.providers(now),
             waiting: pool.waiting().0,
             warning_threshold: pool.warning_threshold(),
             usable: pool.usable().is_ok(),
+        }
+    }
+
+    /// Reads those of `keys` that are still there.
+    pub fn add(&mut self, pool: &mut Pool, keys: &[KeyId], now: Now) {
+        for id in keys {
+            self.keys.extend(pool.key(id.as_str(), now).map(KeyReading::of));
         }
     }
 }

@@ -1,0 +1,159 @@
+//! What a select waits for while the daemon has something else to do.
+//!
+//! One client asks at fixed times, whether the last answer has come or not, and what is told is
+//! how long after its time each request was answered: a daemon that stands still for 10 ms is late
+//! for every request of these 10 ms.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::daemon::{Client, Home, request, select};
+use crate::figures::{Bounds, percentile};
+use crate::{FEW, MANY, millis, redis};
+
+/// How often somebody asks, and for how long what.
+const EVERY: Duration = Duration::from_micros(500);
+const SPAN: Duration = Duration::from_millis(1500);
+
+/// How often each is measured, in turns with an idle daemon.
+const TURNS: usize = 3;
+
+/// What a reload or a scrape may add to the time of all but one of 100 selects, in milliseconds.
+const MOST_ADDED: f64 = 1.0;
+
+/// A disk that takes this long for a sync, in microseconds.
+const SLOW_DISK: &str = "--inject=fsync,fdatasync:delay_enter=50000";
+
+/// What else the daemon does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Busy {
+    Idle,
+    Reloading,
+    Scraped,
+}
+
+pub(crate) fn table(bounds: &mut Bounds) {
+    println!("\n| keys | while | p50 | p99 | worst | done meanwhile | added to the p99 |");
+    println!("| ---: | --- | ---: | ---: | ---: | --- | ---: |");
+    let many = Home::with(MANY, "");
+    let served = many.start();
+    // Two files that differ in every key.
+    for (name, rpm) in [("one.json", 1_000_000_001), ("other.json", 1_000_000_002)] {
+        many.write_keys(MANY, rpm);
+        fs::rename(many.path("keys.json"), many.path(name)).unwrap();
+    }
+    fs::copy(many.path("one.json"), many.path("keys.json")).unwrap();
+    let took = [Busy::Reloading, Busy::Scraped].map(|busy| {
+        let mut all = [Vec::new(), Vec::new()];
+        let mut done = 0;
+        for _ in 0..TURNS {
+            for (of, busy) in [Busy::Idle, busy].into_iter().enumerate() {
+                let (took, more) = measure(&many, busy);
+                all[of].extend(took);
+                done += more;
+            }
+        }
+        (busy, all, done)
+    });
+    drop(served);
+    for (busy, [idle, own], done) in took {
+        let (name, what) = match busy {
+            Busy::Idle => ("idle", "nothing"),
+            Busy::Reloading => ("reloaded again and again", "reloads"),
+            Busy::Scraped => ("scraped again and again", "scrapes"),
+        };
+        let base = tell(MANY, "idle", idle, "", None);
+        let most = tell(MANY, name, own, &format!("{done} {what}"), Some(base));
+        let added = most - base;
+        bounds.at_most(&format!("the p99 while {name}: what is added"), added, MOST_ADDED, " ms");
+    }
+
+    let few = Home::with(FEW, "");
+    let alone = |program: &[&str], variables: &[(&str, &str)]| -> Vec<u32> {
+        let served = few.start_by(program, variables);
+        Client::new(&few.socket()).ask(&select());
+        let (took, _) = measure(&few, Busy::Idle);
+        drop(served);
+        took
+    };
+    let base = tell(FEW, "idle", alone(&[], &[]), "", None);
+    // Beside the daemon and not above it, so that it ends with it.
+    let strace = [
+        "strace",
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "--trace=fsync,fdatasync",
+    ];
+    let slow = alone(&[&strace[..], &[SLOW_DISK]].concat(), &[]);
+    tell(FEW, "its disk takes 50 ms for a sync", slow, "", Some(base));
+    let (redis, url) = redis(&few);
+    let shared = alone(&[], &[("REDIS_URL", &url)]);
+    tell(FEW, "its limits are shared through Redis", shared, "", Some(base));
+    drop(redis);
+}
+
+/// Prints a row; the p99 in milliseconds.
+fn tell(keys: usize, name: &str, mut took: Vec<u32>, done: &str, base: Option<f64>) -> f64 {
+    took.sort_unstable();
+    let [half, most, worst] = [0.5, 0.99, 1.0].map(|share| millis(percentile(&took, share)));
+    let added = base.map_or(String::new(), |base| format!("{:+.2} ms", most - base));
+    println!(
+        "| {keys} | {name} | {half:.2} ms | {most:.2} ms | {worst:.2} ms | {done} | {added} |"
+    );
+    most
+}
+
+/// How long selects take while the daemon of `home` is `busy`, and how often it was.
+fn measure(home: &Home, busy: Busy) -> (Vec<u32>, u32) {
+    let (over, done) = (AtomicBool::new(false), AtomicU32::new(0));
+    let disturb = || {
+        let mut client = Client::new(&home.socket());
+        while !over.load(Ordering::Relaxed) {
+            match busy {
+                Busy::Idle => return,
+                Busy::Reloading => {
+                    let next =
+                        ["other.json", "one.json"][done.load(Ordering::Relaxed) as usize % 2];
+                    fs::copy(home.path(next), home.path("keys.new")).unwrap();
+                    fs::rename(home.path("keys.new"), home.path("keys.json")).unwrap();
+                    let told = client.ask(&request("/v1/reload", ""));
+                    assert!(!told.contains("\"kept\""), "{told}");
+                }
+                Busy::Scraped => {
+                    client.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                }
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let took = thread::scope(|scope| {
+        scope.spawn(disturb);
+        let took = at_fixed_times(home);
+        over.store(true, Ordering::Relaxed);
+        took
+    });
+    (took, done.into_inner())
+}
+
+/// How long after its time each of some requests is answered, in nanoseconds.
+fn at_fixed_times(home: &Home) -> Vec<u32> {
+    let mut client = Client::new(&home.socket());
+    let select = select();
+    client.ask(&select);
+    let begun = Instant::now();
+    let mut time = begun;
+    let mut took = Vec::new();
+    while time.duration_since(begun) < SPAN {
+        time += EVERY;
+        thread::sleep(time.saturating_duration_since(Instant::now()));
+        client.ask(&select);
+        took.push(u32::try_from(time.elapsed().as_nanos()).unwrap_or(u32::MAX));
+    }
+    took
+}
