@@ -72,6 +72,9 @@ def main() -> int:
         unable += failed
         for load in quality.LOADS:
             print(f"\n{quality.of_load(qualities, load, span, named)}")
+        if told := quality.told(qualities, named):
+            print("\nWhat callers were told in place of an answer:\n")
+            print("\n".join(f"- {line}" for line in told))
         bounds = quality.missed(qualities, span)
     if unable:
         print("\nNot measured, or not well:\n")

@@ -63,7 +63,7 @@ class Quality:
     first_try: float
     #: The seconds that served users waited.
     waits: list[float]
-    #: What the contender complained of most.
+    #: What callers were told most in place of an answer, and how often.
     errors: list[tuple[str, int]]
 
 
@@ -175,6 +175,15 @@ def of_load(
         "p99 s",
     ]
     return table(head, rows)
+
+
+def told(qualities: Sequence[Quality], named: dict[Contender, str]) -> list[str]:
+    """What callers were told in place of an answer."""
+    return [
+        f"{named[one.contender]} at {one.load} %: {count} times {what}"
+        for one in qualities
+        for what, count in one.errors
+    ]
 
 
 def missed(qualities: Sequence[Quality], span: Span) -> list[str]:

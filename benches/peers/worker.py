@@ -134,7 +134,7 @@ async def bear(module: Any, task: dict[str, Any], clock: HandClock, answer: Answ
         {
             "outcomes": [[served and served - start, calls] for served, calls in outcomes],
             "seen": [[at - start, *rest] for at, *rest in provider.seen],
-            "errors": errors.most_common(3),
+            "errors": errors.most_common(1),
         }
     )
 

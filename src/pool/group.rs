@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::cooldown::Cooldown;
+use super::foreign::ForeignLeases;
 use super::key::KeyIdx;
 use super::lease::{LeaseId, LeaseSeq};
 use super::outcome::{LearnedLimit, LimitKind};
@@ -109,8 +110,8 @@ pub(super) struct Group {
     learnt_limits: BTreeMap<LimitKind, u64>,
     /// Whether this daemon may grant from it.
     pub(super) holding: Holding,
-    /// Leases that earlier holders have granted, and when they expire.
-    foreign: BTreeMap<String, Instant>,
+    /// Leases that were granted elsewhere.
+    pub(super) foreign: ForeignLeases,
     /// Whether it has uses that no other daemon knows of, from before limits were shared.
     pub(super) unshared: bool,
     /// How much of its limits may be used.
@@ -144,7 +145,7 @@ impl Group {
             pacing: Pacing::default(),
             learnt_limits: BTreeMap::new(),
             holding: Holding::new(shared),
-            foreign: BTreeMap::new(),
+            foreign: ForeignLeases::default(),
             unshared: false,
             part: Part::ALL,
             shut: false,
@@ -239,8 +240,8 @@ impl Group {
             let over = (self.open.len() as u64).checked_sub(most)?;
             return self.open.values().nth(usize::try_from(over).unwrap_or(usize::MAX)).copied();
         }
-        let foreign = self.foreign.values().copied().filter(|expires| *expires > now);
-        let mut ends: Vec<Instant> = self.open.values().copied().chain(foreign).collect();
+        let mut ends: Vec<Instant> =
+            self.open.values().copied().chain(self.foreign.ends(now)).collect();
         ends.sort_unstable();
         let over = (ends.len() as u64).checked_sub(most)?;
         ends.get(usize::try_from(over).unwrap_or(usize::MAX)).copied()
@@ -272,10 +273,9 @@ impl Group {
         if self.max_concurrent.is_none() {
             return Vec::new();
         }
-        let own = self.open.iter().map(|(seq, expires)| (name(*seq).to_string(), *expires));
-        let foreign = self.foreign.iter().map(|(name, expires)| (name.clone(), *expires));
-        let foreign = foreign.filter(|(_, expires)| *expires > handover.0);
-        own.chain(foreign).map(|(name, expires)| (name, handover.ahead(expires))).collect()
+        let open = self.open.iter();
+        let own = open.map(|(seq, expires)| (name(*seq).to_string(), handover.ahead(*expires)));
+        own.chain(self.foreign.pack(handover)).collect()
     }
 
     /// Counts the leases in flight of the last holder. Those that were granted here are known.
@@ -285,14 +285,7 @@ impl Group {
         own: impl Fn(&str) -> bool,
         handover: Handover,
     ) {
-        let foreign = in_flight.iter().filter(|(name, _)| !own(name));
-        self.foreign =
-            foreign.map(|(name, ahead)| (name.clone(), handover.after(*ahead))).collect();
-    }
-
-    /// The lease `name` of an earlier holder has ended.
-    pub(super) fn end_foreign(&mut self, name: &str) {
-        self.foreign.remove(name);
+        self.foreign.unpack(in_flight.iter().filter(|(name, _)| !own(name)), handover);
     }
 
     /// Takes the pace that the last holder has learnt.

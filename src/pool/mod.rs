@@ -32,6 +32,7 @@ mod stock;
 mod standing;
 mod key;
 mod group;
+mod foreign;
 mod quota;
 mod window;
 mod bucket;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::core::Pool;
 use super::group::{Group, GroupId, GroupIdx};
 use super::key::{Key, KeyIdx, NoSecret};
+use super::lease::LeaseId;
 use super::rules::Rules;
 use super::settings::{KeyId, PoolSettings};
 use super::snapshot::What;
@@ -28,7 +29,8 @@ impl Pool {
     /// Takes another configuration.
     ///
     /// Keys are known by their id, groups by theirs. A key that moves to another group takes the
-    /// uses of its old one along, because the provider may have counted them there. A group that
+    /// uses of its old one along, and its own requests in flight, because the provider may have
+    /// counted them there. A group that
     /// loses its last key is kept while anything used in it still counts, so that a key that comes
     /// back finds its limits as they are.
     ///
@@ -133,6 +135,7 @@ impl Pool {
         for provider in &mut self.stock.providers {
             provider.breaker.regroup(|group| kept.place(group));
         }
+        self.count_in_flight_of_moved_keys();
         self.stock.restocked();
         self.scale_groups(now);
         self.sharing.wishes.clear();
@@ -140,6 +143,21 @@ impl Pool {
         self.keys_lost = true;
         self.probes_moved = true;
         changes
+    }
+
+    /// The requests in flight of a key that has moved count in its group of now as well.
+    fn count_in_flight_of_moved_keys(&mut self) {
+        let leases = &self.leases;
+        let is_open = |name: &str| LeaseId::parse(name).is_some_and(|id| leases.find(id).is_ok());
+        for group in &mut self.stock.groups {
+            group.foreign.forget(is_open);
+        }
+        for (seq, lease) in leases.iter() {
+            let group = self.stock[lease.key].group;
+            if group != lease.group {
+                self.stock[group].foreign.begin(leases.id(seq), lease.expires);
+            }
+        }
     }
 
     fn key_changes(&self, settings: &PoolSettings) -> KeyChanges {

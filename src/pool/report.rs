@@ -110,6 +110,7 @@ impl Pool {
         if self.stock.refresh(lease.group, now).release(seq) {
             self.ease(lease.group, now);
         }
+        self.end_where_the_key_is(id, &lease, now);
         self.settle(&lease, report, now);
         self.write_to_the_holder(seq, &lease, report, now);
         self.blame(seq, &lease, report, now);
@@ -127,6 +128,14 @@ impl Pool {
             retry,
         };
         Ok((reported, lease.ask))
+    }
+
+    /// A key that has moved since the lease was granted has it counted in its group of now as well.
+    fn end_where_the_key_is(&mut self, id: LeaseId, lease: &OpenLease, now: Now) {
+        let group = self.stock[lease.key].group;
+        if group != lease.group && self.stock[group].foreign.end(&id.to_string()) {
+            self.ease(group, now);
+        }
     }
 
     /// Corrects the reserved tokens. A provider that refuses a request does not charge its tokens;

@@ -60,7 +60,7 @@ impl Pool {
         }
         self.note(What::LetterRead { name: name.clone(), letter: letter.clone() }, now);
         let state = self.stock.refresh(group, now);
-        state.end_foreign(&letter.lease);
+        state.foreign.end(&letter.lease);
         state.quota.charge_tokens(letter.more_tokens.min(MOST_TOKENS), now);
         self.cool_from_afar(group, letter.cool_for, now);
         self.ease(group, now);

@@ -56,6 +56,23 @@ fn a_key_may_move_and_leave_while_a_lease_outlasts_all_else() {
 }
 
 #[test]
+fn requests_in_flight_of_a_key_that_moves_count_in_its_new_group_until_they_end() {
+    let mut game = Game::of([key("a").concurrent(2), key("b").concurrent(2).group("g")]);
+    let for_a = SelectRequest { exclude: vec![id("b")], ..any() };
+    let leases = [game.lease(for_a.clone()), game.lease(for_a)];
+    let moved = |key: KeySettings| key.concurrent(2).group("g");
+    game.reload_keys([moved(key("a")), moved(key("b"))]);
+    assert!(game.ask(any()).is_err());
+    game.report(&leases[0], Outcome::Success);
+    let third = game.lease(any());
+    assert!(game.ask(any()).is_err());
+    // And back: each counts once.
+    game.reload_keys([key("a").concurrent(2), moved(key("b"))]);
+    game.report(&third, Outcome::Success);
+    assert_eq!(game.drain(&any()), 1 + 2);
+}
+
+#[test]
 fn a_limit_that_appears_starts_used_up_after_uses_it_did_not_count() {
     let mut game = Game::of([key("a")]);
     game.take_many(100);
