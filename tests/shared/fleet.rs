@@ -51,8 +51,8 @@ async fn measure(keys: &[KeySettings], load: f64, choose: impl Fn(u64) -> usize 
     measure_at(Home::Redis, keys, load, choose).await
 }
 
-#[expect(clippy::cast_precision_loss, reason = "these are small")]
 /// The same at the Redis of a kind.
+#[expect(clippy::cast_precision_loss, reason = "these are small")]
 async fn measure_at(
     home: Home,
     keys: &[KeySettings],
