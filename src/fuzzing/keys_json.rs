@@ -36,7 +36,11 @@ fn read(usual: &Bootstrap, bytes: &[u8], json: bool) -> Option<Keys> {
             assert!(keys.pool.fallback_order.iter().all(|id| ids.contains(id)));
             assert!(keys.pool.warning_threshold > 0.0 && keys.pool.warning_threshold <= 1.0);
             assert!(!keys.health_check_interval.is_zero());
-            assert!(!format!("{keys:?}").contains("fake-secret"), "a secret in Debug output");
+            // In keys.json nothing is a secret, and an id may be called like one.
+            assert!(
+                json || !format!("{keys:?}").contains("fake-secret"),
+                "a secret in Debug output"
+            );
             Some(keys)
         }
         Err(problems) => {
