@@ -48,9 +48,7 @@ impl GroupId {
             },
         }
     }
-}
 
-impl GroupId {
     /// The name of the group among daemons.
     pub(super) fn name(&self) -> Arc<str> {
         match self {
