@@ -18,7 +18,10 @@ pub(crate) const TOKENS: u64 = 1000;
 
 /// The settings of `count` keys, a multiple of four.
 pub(crate) fn settings(count: usize) -> PoolSettings {
-    PoolSettings { keys: (0..count).map(key).collect(), ..PoolSettings::default() }
+    PoolSettings {
+        keys: (0..count).map(|place| key(place).into()).collect(),
+        ..PoolSettings::default()
+    }
 }
 
 /// Requests a minute that `count` keys allow together.

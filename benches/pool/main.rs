@@ -22,6 +22,7 @@ mod traffic;
 use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use measured::Measured;
 use timer::{Figures, Timer, Times};
@@ -136,7 +137,7 @@ fn configurations(out: &mut impl Write, timer: Timer, rows: &[Row]) -> io::Resul
         let settings = keys::settings(*count);
         let mut next = settings.clone();
         for key in next.keys.iter_mut().step_by(8) {
-            key.limits.burst_capacity = None;
+            Arc::make_mut(key).limits.burst_capacity = None;
         }
         let ((mut pool, now), first) = timer.time(|| keys::pool(settings));
         let (_, another) = timer.time(|| pool.reconfigure(next, now));

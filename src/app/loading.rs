@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::telling;
 use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, Settings, SettingsDiff};
 use crate::control::ReloadOutcome;
-use crate::pool::{KeyChanges, KeyId, NoSecret, Pool};
+use crate::pool::{KeyChanges, KeyId, NoSecret, Pool, Revision};
 use crate::secrets::{MissingSecret, Process, RemoteSecrets, RemoteStores, Secret, SecretRef};
 use crate::server::{Configured, Service};
 use crate::telemetry::metrics::LastRead;
@@ -303,15 +303,17 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
             service.keyring.insert(id.clone(), secret.clone());
         }
     }
-    let missing = secrets.iter().map(|(id, secret)| (id.clone(), secret.clone().err())).collect();
-    // A copy of a large pool takes a while, in which no select should have to wait.
-    let settings = keys.pool.clone();
+    let known = secrets.iter().map(|(id, secret)| (id.clone(), secret.clone().err())).collect();
+    // What takes long with a large pool is done before, so that no select has to wait for it.
+    let mut revision = Revision::new(&service.pool.settings(), keys.pool.clone(), &known);
+    let expected = service.keeper.as_ref().map(|keeper| keeper.expect(revision.settings()));
     let KeyChanges { added, removed, changed } = service.call(|pool: &mut Pool, now| {
         for id in &news.replaced {
             pool.secret_changed(id, now);
         }
-        pool.reconfigure_with_secrets(settings, &missing, now)
+        pool.revise(&mut revision, now)
     });
+    drop(expected);
     service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
     service.probing.send_replace(bootstrap.settings.probing(keys.health_check_interval).into());
 

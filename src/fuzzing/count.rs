@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pool::{Instant, KeySettings, Lease, LimitKind, Now, Outcome, Report};
@@ -74,7 +75,7 @@ impl Count {
     }
 
     /// No interval of the window's length, no day and no moment has seen more than its limit.
-    pub(super) fn check(&mut self, keys: &[KeySettings], now: Now) {
+    pub(super) fn check(&mut self, keys: &[Arc<KeySettings>], now: Now) {
         for key in keys {
             let Some(granted) = self.0.get_mut(&group_of(key)) else { continue };
             granted.open.retain(|_, expires| *expires > now.at);

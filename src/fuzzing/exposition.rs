@@ -43,6 +43,7 @@ pub fn exposition(bytes: &[u8]) {
     let now = ManualClock::default().now();
     let mut pool = super::pool();
     let secrets = keys.iter().map(|key| (key.id.clone(), None)).collect();
+    let keys = keys.into_iter().map(Arc::new).collect();
     let settings = PoolSettings { keys, ..PoolSettings::default() };
     pool.reconfigure_with_secrets(settings, &secrets, now);
     pool.select(SelectRequest::default(), None, now).ok();

@@ -18,6 +18,7 @@
 //! | `t` | goes on with a snapshot of the pool |
 //! | `T` | goes on with the last snapshot and the facts since |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::count::{Count, Holding};
@@ -64,7 +65,7 @@ impl Script {
             static READ: Keys =
                 super::usual().keys_of(&super::path("keys.json"), KEYS, true).unwrap();
         }
-        let settings = READ.with(|keys| keys.pool.clone());
+        let settings = READ.with(|keys| PoolSettings::clone(&keys.pool));
         let mut script = Self {
             pool: super::pool(),
             clock: ManualClock::default(),
@@ -155,7 +156,7 @@ impl Script {
             }
             b'm' => {
                 // Keys whose limits are all of time: what is in flight stays where it was.
-                let key = &mut self.settings.keys[usize::from(next() & 3)];
+                let key = Arc::make_mut(&mut self.settings.keys[usize::from(next() & 3)]);
                 let alone = key.quota_group.is_none();
                 key.quota_group = alone.then(|| format!("own {}", key.id).into());
                 self.reload();

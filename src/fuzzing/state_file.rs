@@ -23,7 +23,7 @@ pub fn state_file(bytes: &[u8]) {
     go_on(bytes, bytes, now);
     go_on(&state::sealed_snapshot(bytes), &script.log, now);
     let mut log = state::log_head();
-    state::append_sealed(bytes, &mut log);
+    append(bytes, &mut log);
     go_on(&script.snapshot, &log, now);
 }
 
@@ -60,7 +60,7 @@ fn damage(bytes: &[u8], snapshot: &mut Vec<u8>, log: &mut Vec<u8>) {
     *snapshot = state::sealed_snapshot(&content);
     log.truncate(HEAD);
     for fact in &facts {
-        state::append_sealed(fact, log);
+        append(fact, log);
     }
     if let Some((place, value)) = spoil {
         for file in [snapshot, log] {
@@ -68,6 +68,14 @@ fn damage(bytes: &[u8], snapshot: &mut Vec<u8>, log: &mut Vec<u8>) {
             file[place] ^= value;
         }
     }
+}
+
+/// Appends a fact with this content to `log`.
+fn append(content: &[u8], log: &mut Vec<u8>) {
+    state::append_sealed(log, |log| {
+        log.extend(content);
+        true
+    });
 }
 
 /// The contents of the facts of a log.
@@ -115,7 +123,7 @@ fn use_it(pool: &mut Pool, now: Now) {
         pool.clear(id, now);
     }
     let settings = crate::pool::PoolSettings {
-        keys: pool.keys(now).iter().map(|key| key.settings.clone()).collect(),
+        keys: pool.keys(now).iter().map(|key| key.settings.clone().into()).collect(),
         ..crate::pool::PoolSettings::default()
     };
     pool.assume_used(now.at, now);

@@ -27,6 +27,8 @@ use super::views::{ViewIdx, Views};
 #[derive(Debug)]
 pub struct Pool {
     pub(super) rules: Rules,
+    /// The configuration that was taken last.
+    pub(super) settings: Arc<PoolSettings>,
     pub(super) stock: Stock,
     pub(super) views: Views,
     pub(super) leases: LeaseBook,
@@ -51,9 +53,10 @@ impl Pool {
     /// A pool without keys; `epoch` tells its leases from those of other pools, and `seed` decides
     /// the draws of the random strategies.
     pub fn new(calendar: Arc<dyn Calendar>, epoch: u32, seed: u64) -> Self {
-        let none = PoolSettings::default();
+        let none = Arc::<PoolSettings>::default();
         Self {
             rules: Rules::of(&none),
+            settings: none,
             stock: Stock::empty(calendar),
             views: Views::default(),
             leases: LeaseBook::new(epoch),
@@ -166,12 +169,18 @@ impl Pool {
     /// Tells whether `key` has a secret, and why not.
     pub fn set_secret(&mut self, key: &KeyId, missing: Option<NoSecret>, now: Now) {
         self.advance(now);
-        self.note_secret(key, missing, now);
+        if let Some(&idx) = self.stock.by_id.get(key) {
+            self.note_secret(idx, missing, now);
+        }
         self.serve_line(now);
     }
 
-    pub(super) fn note_secret(&mut self, key: &KeyId, missing: Option<NoSecret>, now: Now) {
-        let Some(&idx) = self.stock.by_id.get(key) else { return };
+    /// The configuration that was taken last.
+    pub fn settings(&self) -> &Arc<PoolSettings> {
+        &self.settings
+    }
+
+    pub(super) fn note_secret(&mut self, idx: KeyIdx, missing: Option<NoSecret>, now: Now) {
         if self.stock[idx].missing_secret == missing {
             return;
         }

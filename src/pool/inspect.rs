@@ -208,7 +208,7 @@ impl Pool {
     /// `None` if a key has no limit.
     pub fn capacity(&self, model: Option<&str>) -> Option<u64> {
         let mut total = 0_u64;
-        for group in &self.stock.groups {
+        for group in self.stock.groups.iter() {
             let serves = |key: &KeyIdx| {
                 let key = &self.stock[*key];
                 let models = &key.settings.models;

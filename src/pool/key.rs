@@ -27,7 +27,7 @@ impl KeyIdx {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Key {
-    pub(super) settings: KeySettings,
+    pub(super) settings: Arc<KeySettings>,
     pub(super) group: GroupIdx,
     pub(super) provider: ProviderIdx,
     /// False once the configuration has dropped it; it stays while leases name it.
@@ -69,6 +69,11 @@ pub enum NoSecret {
 }
 
 impl NoSecret {
+    /// Of a key that nobody has looked up.
+    pub(super) fn not_looked_up() -> Self {
+        Self::NotYet("not looked up yet".into())
+    }
+
     /// Why, in words.
     pub const fn reason(&self) -> &Arc<str> {
         match self {
@@ -78,14 +83,14 @@ impl NoSecret {
 }
 
 impl Key {
-    pub(super) fn new(settings: KeySettings, group: GroupIdx, provider: ProviderIdx) -> Self {
+    pub(super) fn new(settings: Arc<KeySettings>, group: GroupIdx, provider: ProviderIdx) -> Self {
         Self {
             affinity: affinity::hash(settings.id.as_str()),
             settings,
             group,
             provider,
             configured: true,
-            missing_secret: Some(NoSecret::NotYet("not looked up yet".into())),
+            missing_secret: Some(NoSecret::not_looked_up()),
             dead: None,
             refused_models: BTreeMap::new(),
             last_granted: None,

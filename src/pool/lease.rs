@@ -85,7 +85,7 @@ pub enum LeaseGone {
 /// expired.
 const REPORTED_REMEMBERED: usize = 8192;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LeaseBook {
     epoch: u32,
     next: LeaseSeq,

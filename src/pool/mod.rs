@@ -1,19 +1,20 @@
 //! The product: a pool of keys with their quotas. Pure: it is told the time, does no I/O, knows no
 //! secret, logs nothing, and answers every call with a value that says what happened.
 //!
-//! [`Pool`] is the only door. Inside, from the ground up: `time`, `settings` and `outcome`
-//! are the words; `window`, `bucket` and `day` each keep one limit and `quota` all of them;
-//! `cooldown` keeps failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a key, `stock` all of them and `standing` what was
-//! last found of each; `views`, `view`
-//! `ready` and `ring` find the keys for a request, `choice` picks one; `lease` and `line` keep who has a
-//! key and who waits for one; `select`, `waiting`, `report`, `reconfigure`, `inspect`, `probe`
-//! and `sharing` are the calls.
+//! [`Pool`] is the only door. Inside, from the ground up: `time`, `settings` and `outcome` are the
+//! words; `window`, `bucket` and `day` each keep one limit and `quota` all of them; `cooldown` keeps
+//! failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a
+//! key, `stock` all of them in `pages`, and `standing` what was last found of each; `views`, `view`,
+//! `ready` and `ring` find the keys for a request, `choice` picks one; `lease` and `line` keep who
+//! has a key and who waits for one; `revision` compares configurations; `select`, `waiting`,
+//! `report`, `reconfigure`, `inspect`, `probe` and `sharing` are the calls.
 
 mod core;
 mod select;
 mod report;
 mod waiting;
 mod reconfigure;
+mod revision;
 mod inspect;
 mod snapshot;
 mod probe;
@@ -29,6 +30,7 @@ mod affinity;
 mod random;
 
 mod stock;
+mod pages;
 mod standing;
 mod key;
 mod group;
@@ -63,11 +65,11 @@ pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 pub use pace::Pace;
 pub use probe::{LastProbe, ProbeRound, ProbeTarget, ProbeVerdict};
-pub use reconfigure::KeyChanges;
 pub use record::{LastError, ModelRecord, Outcomes, Record, Tally};
 pub use refusal::{NoUse, Refusal};
 pub use report::{NoRotation, Report, Reported};
 pub use request::{Filter, MOST_TOKENS, SelectRequest};
+pub use revision::{KeyChanges, Revision, SecretsKnown};
 pub use select::{Lease, Selection};
 pub use settings::{KeyId, KeySettings, Limits, PoolSettings, Strategy};
 pub use shared::{SharedPool, Waiting};

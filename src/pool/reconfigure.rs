@@ -1,26 +1,18 @@
 //! Taking another configuration: what stays keeps its counters, cooldowns and leases.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::core::Pool;
 use super::group::{Group, GroupId, GroupIdx};
 use super::key::{Key, KeyIdx, NoSecret};
 use super::lease::LeaseId;
+use super::probe::ProbeState;
+use super::revision::{KeyChanges, NewEntry, Revision, SecretsKnown};
 use super::rules::Rules;
-use super::settings::{KeyId, PoolSettings};
+use super::settings::{KeyId, KeySettings, PoolSettings};
 use super::snapshot::What;
-use super::time::Now;
-
-/// Which keys a new configuration has touched.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KeyChanges {
-    /// Keys that were not there before.
-    pub added: Vec<KeyId>,
-    /// Keys that are not there any more.
-    pub removed: Vec<KeyId>,
-    /// Keys whose entry is another.
-    pub changed: Vec<KeyId>,
-}
+use super::time::{Instant, Now};
 
 /// Why what a key or a lease names has a place in the new lists.
 const NAMED: &str = "what is named is kept";
@@ -35,52 +27,89 @@ impl Pool {
     /// back finds its limits as they are.
     ///
     /// New keys have no secret until [`Pool::set_secret`] says so.
-    pub fn reconfigure(&mut self, settings: PoolSettings, now: Now) -> KeyChanges {
-        self.advance(now);
-        let changes = self.rebuild(settings, now);
-        self.serve_line(now);
-        changes
+    pub fn reconfigure(&mut self, settings: impl Into<Arc<PoolSettings>>, now: Now) -> KeyChanges {
+        self.reconfigure_with_secrets(settings, &BTreeMap::new(), now)
     }
 
-    /// The same, together with what is known of the secrets: `missing` says for each key why it
-    /// has none, or that it has one. No waiting request is refused for want of a secret that is
-    /// there.
+    /// The same, together with what is known of the secrets. No waiting request is refused for
+    /// want of a secret that is there.
     pub fn reconfigure_with_secrets(
         &mut self,
-        settings: PoolSettings,
-        missing: &BTreeMap<KeyId, Option<NoSecret>>,
+        settings: impl Into<Arc<PoolSettings>>,
+        secrets: &SecretsKnown,
         now: Now,
     ) -> KeyChanges {
-        self.advance(now);
-        let changes = self.rebuild(settings, now);
-        for (key, missing) in missing {
-            self.note_secret(key, missing.clone(), now);
-        }
-        self.serve_line(now);
-        changes
+        let mut revision = Revision::new(&self.settings, settings, secrets);
+        self.revise(&mut revision, now)
     }
 
-    fn rebuild(&mut self, settings: PoolSettings, now: Now) -> KeyChanges {
-        let changes = self.key_changes(&settings);
-        self.rules = Rules::of(&settings);
-        if self.facts.is_some() {
-            self.note(What::Reconfigured { settings: settings.clone() }, now);
+    /// Takes the configuration of `revision`. It leaves the old one there, so that nobody who
+    /// waits for the pool waits until all of that is let go.
+    pub fn revise(&mut self, revision: &mut Revision, now: Now) -> KeyChanges {
+        self.advance(now);
+        if !Arc::ptr_eq(&revision.before, &self.settings) {
+            revision.compare_with(&self.settings);
         }
+        let settings = revision.settings.clone();
+        self.note(What::Reconfigured { settings: settings.clone() }, now);
+        let other_guard = self.rules.guard != settings.delay_guard;
+        self.rules = Rules::of(&settings);
+        match &mut revision.entries {
+            Some(entries) if !other_guard && self.stock.has_no_spares() => {
+                self.replace_entries(entries, revision.same_views, now);
+            }
+            _ => self.rebuild(&settings, now),
+        }
+        self.settings = settings;
+        self.keys_lost = true;
+        self.probes_moved = true;
+        for (key, missing) in revision.secrets.drain(..) {
+            self.note_secret(key, missing, now);
+        }
+        self.serve_line(now);
+        std::mem::take(&mut revision.changes)
+    }
 
-        let old_keys = std::mem::take(&mut self.stock.keys);
-        let old_groups = std::mem::take(&mut self.stock.groups);
+    /// Takes these entries of keys that keep their places and groups.
+    fn replace_entries(&mut self, entries: &mut [NewEntry], same_views: bool, now: Now) {
+        if !same_views {
+            self.views.clear();
+        }
+        for NewEntry { key: idx, settings, other_credential } in entries {
+            let key = &mut self.stock[*idx];
+            // The old entry is let go by whoever has the revision.
+            std::mem::swap(&mut key.settings, settings);
+            if *other_credential {
+                key.take_credential();
+            }
+            let group = key.group;
+            if self.stock[group].members.first() == Some(idx) {
+                let entry = self.stock[*idx].settings.clone();
+                self.stock[group].resize(&entry, self.rules.guard);
+            }
+            self.views.ease(*idx, Instant::ZERO);
+        }
+        if self.sharing.on {
+            self.scale_groups(now);
+        }
+    }
+
+    /// Puts keys and groups together anew.
+    fn rebuild(&mut self, settings: &PoolSettings, now: Now) {
+        let old_keys = self.stock.keys.replace(Vec::new());
+        let old_groups = self.stock.groups.replace(Vec::new());
         let mut groups = Groups::adopt(old_groups, self.rules.guard, self.sharing.on);
         let mut old_keys: Vec<Option<Key>> = old_keys.into_iter().map(Some).collect();
         let mut moved: Vec<Option<KeyIdx>> = vec![None; old_keys.len()];
         let mut keys: Vec<Key> = Vec::with_capacity(settings.keys.len());
 
-        for entry in settings.keys {
-            let group = groups.place(&entry);
+        for entry in &settings.keys {
+            let group = groups.place(entry);
             let place = KeyIdx::at(keys.len());
             let old_idx = self.stock.by_id.get(&entry.id).copied();
             let old = old_idx.and_then(|idx| old_keys[idx.0 as usize].take());
             let provider = self.stock.provider(&entry.provider);
-            let mut key = Key::new(entry, group, provider);
+            let mut key = Key::new(entry.clone(), group, provider);
             if let (Some(old_idx), Some(old)) = (old_idx, old) {
                 moved[old_idx.0 as usize] = Some(place);
                 groups.move_uses(old.group, group, now, &*self.stock.calendar);
@@ -114,13 +143,13 @@ impl Pool {
                 keys.push(old);
             }
         }
-        self.stock.keys = keys;
+        self.stock.keys = keys.into();
         let moved = |key: KeyIdx| moved.get(key.0 as usize).copied().flatten();
         self.last_key = self.last_key.and_then(moved);
 
         let mut kept = groups.keep_remembered(now);
-        self.stock.groups = std::mem::take(&mut kept.groups);
-        for key in &mut self.stock.keys {
+        self.stock.groups = std::mem::take(&mut kept.groups).into();
+        for key in self.stock.keys.iter_mut() {
             key.group = kept.place(key.group).expect(NAMED);
         }
         for lease in self.leases.iter_mut() {
@@ -140,16 +169,13 @@ impl Pool {
         self.scale_groups(now);
         self.sharing.wishes.clear();
         self.views.clear();
-        self.keys_lost = true;
-        self.probes_moved = true;
-        changes
     }
 
     /// The requests in flight of a key that has moved count in its group of now as well.
     fn count_in_flight_of_moved_keys(&mut self) {
         let leases = &self.leases;
         let is_open = |name: &str| LeaseId::parse(name).is_some_and(|id| leases.find(id).is_ok());
-        for group in &mut self.stock.groups {
+        for group in self.stock.groups.iter_mut() {
             group.foreign.forget(is_open);
         }
         for (seq, lease) in leases.iter() {
@@ -159,27 +185,16 @@ impl Pool {
             }
         }
     }
-
-    fn key_changes(&self, settings: &PoolSettings) -> KeyChanges {
-        let mut changes = KeyChanges::default();
-        for entry in &settings.keys {
-            match self.stock.by_id.get(&entry.id) {
-                None => changes.added.push(entry.id.clone()),
-                Some(&idx) if self.stock[idx].settings != *entry => {
-                    changes.changed.push(entry.id.clone());
-                }
-                Some(_) => {}
-            }
-        }
-        let stays: HashSet<&KeyId> = settings.keys.iter().map(|key| &key.id).collect();
-        let gone = self.stock.by_id.keys().filter(|id| !stays.contains(id));
-        changes.removed = gone.cloned().collect();
-        changes.removed.sort();
-        changes
-    }
 }
 
 impl Key {
+    /// Has another credential, of which nothing is known.
+    fn take_credential(&mut self) {
+        self.dead = None;
+        self.probe = ProbeState::default();
+        self.missing_secret = Some(NoSecret::not_looked_up());
+    }
+
     /// Takes over what is known of the key's earlier self.
     fn inherit(&mut self, old: Self) {
         if self.settings.credential == old.settings.credential {
@@ -236,7 +251,7 @@ impl Groups {
     }
 
     /// The group of `entry`, with the limits that it gives.
-    fn place(&mut self, entry: &super::settings::KeySettings) -> GroupIdx {
+    fn place(&mut self, entry: &KeySettings) -> GroupIdx {
         let id = GroupId::of(entry);
         if let Some(&idx) = self.by_id.get(&id) {
             if self.sized.insert(idx) {

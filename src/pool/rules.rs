@@ -1,13 +1,14 @@
 //! The part of the settings that holds for every key.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::cooldown::Backoff;
 use super::request::{MOST_TOKENS, SelectRequest};
-use super::settings::{KeyId, PoolSettings, Strategy};
+use super::settings::{KeyId, KeySettings, PoolSettings, Strategy};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rules {
@@ -32,6 +33,22 @@ impl Rules {
             backoff: Backoff { first: settings.cooldown_first, max: settings.cooldown_max },
             lease_ttl: settings.lease_ttl,
             adaptive: settings.adaptive,
+        }
+    }
+
+    /// The settings that these are of, with `keys`.
+    pub(super) fn settings(&self, keys: impl Iterator<Item = Arc<KeySettings>>) -> PoolSettings {
+        PoolSettings {
+            keys: keys.collect(),
+            fallback_order: self.fallback_order.clone(),
+            strategy: self.strategy,
+            warning_threshold: self.warning_threshold,
+            delay_guard: self.guard,
+            default_tokens: self.default_tokens,
+            cooldown_first: self.backoff.first,
+            cooldown_max: self.backoff.max,
+            lease_ttl: self.lease_ttl,
+            adaptive: self.adaptive,
         }
     }
 

@@ -17,7 +17,7 @@ use super::time::ResetZone;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PoolSettings {
     /// The keys in the order of their file; ids are unique.
-    pub keys: Vec<KeySettings>,
+    pub keys: Vec<Arc<KeySettings>>,
     /// Keys in the order of their use after a failure; the ids exist.
     pub fallback_order: Vec<KeyId>,
     /// How one of several equal keys is chosen.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -10,7 +11,8 @@ use super::core::Pool;
 use super::line::WaiterId;
 use super::refusal::Refusal;
 use super::select::Lease;
-use super::snapshot::Fact;
+use super::settings::PoolSettings;
+use super::snapshot::{Access, Fact, Snapshot};
 use super::time::{Instant, Now, WallTime};
 use super::transition::Transition;
 
@@ -75,18 +77,24 @@ impl SharedPool {
         (result, inner.pool.take_transitions())
     }
 
+    /// The configuration that was taken last.
+    pub fn settings(&self) -> Arc<PoolSettings> {
+        self.lock().pool.settings().clone()
+    }
+
     /// The facts since the last call of this, in order.
     pub fn take_facts(&self) -> Vec<Fact> {
         self.lock().pool.take_facts()
     }
 
-    /// Keeps facts from here on. What `read` makes of the pool just before, and the facts until
-    /// then that nobody has taken.
-    pub fn begin_facts<T>(&self, read: impl FnOnce(&Pool) -> T) -> (T, Vec<Fact>) {
+    /// Keeps facts from here on. The pool as it is now, and the facts until then that nobody has
+    /// taken. There is one such snapshot at a time.
+    pub fn begin_facts(&self) -> (Snapshot<'_>, Vec<Fact>) {
+        let access: Access<'_> = Rc::new(|call| call(&mut self.lock().pool));
         let mut inner = self.lock();
         let facts = inner.pool.take_facts();
         inner.pool.keep_facts(true);
-        (read(&inner.pool), facts)
+        (inner.pool.freeze(&access), facts)
     }
 
     /// The future answer to a request that waits in the line.

@@ -3,15 +3,19 @@
 //! A pool is a function of its calls. A snapshot and the facts since then, replayed in order, give
 //! the same pool: the same windows, cooldowns, leases and totals. No secret is in either.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::core::Pool;
 use super::group::{Group, GroupIdx};
 use super::key::{Key, KeyIdx};
 use super::lease::{LeaseBook, LeaseSeq, OpenLease};
+use super::pages::Pages;
 use super::quota::is_sound_guard;
 use super::report::Report;
 use super::request::Ask;
@@ -44,7 +48,7 @@ pub(super) enum What {
     /// A probe found a key dead.
     ProbeRejected { key: KeyId, detail: Arc<str> },
     /// Another configuration was taken.
-    Reconfigured { settings: PoolSettings },
+    Reconfigured { settings: Arc<PoolSettings> },
     /// Limits are shared with other daemons, or no more.
     Sharing { shared: bool },
     /// This daemon became the holder of a group.
@@ -59,17 +63,56 @@ pub(super) enum What {
     WentOnInPart { name: GroupName },
 }
 
-/// The state of a pool, to be written.
+/// The state of a pool at one moment, to be written while the pool goes on.
+///
+/// The keys and groups of a large pool are many: each page of them is read in a call of its own.
 #[derive(Serialize)]
 pub struct Snapshot<'a> {
-    rules: &'a Rules,
-    keys: &'a [Key],
-    groups: &'a [Group],
-    providers: &'a [ProviderHealth],
-    leases: &'a LeaseBook,
+    rules: Rules,
+    keys: FrozenList<'a, Key>,
+    groups: FrozenList<'a, Group>,
+    providers: Vec<ProviderHealth>,
+    leases: LeaseBook,
     last_key: Option<KeyIdx>,
-    recoveries: &'a BTreeSet<(Instant, GroupIdx)>,
+    recoveries: BTreeSet<(Instant, GroupIdx)>,
     sharing: bool,
+}
+
+/// Calls a pool, for as long as it takes to read a page of it.
+pub(super) type Access<'a> = Rc<dyn Fn(&mut dyn FnMut(&mut Pool)) + 'a>;
+
+/// One list of a pool as it was at the moment of a snapshot. It can be written once.
+struct FrozenList<'a, T: Clone> {
+    access: Access<'a>,
+    list: fn(&mut Pool) -> &mut Pages<T>,
+    len: usize,
+}
+
+impl<'a, T: Clone> FrozenList<'a, T> {
+    fn frozen(pool: &mut Pool, list: fn(&mut Pool) -> &mut Pages<T>, access: &Access<'a>) -> Self {
+        Self { len: list(pool).freeze(), list, access: access.clone() }
+    }
+}
+
+impl<T: Clone + Serialize> Serialize for FrozenList<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut written = serializer.serialize_seq(Some(self.len))?;
+        loop {
+            let mut page = None;
+            (self.access)(&mut |pool| page = (self.list)(pool).next_page());
+            let Some(page) = page else { break };
+            for item in &page {
+                written.serialize_element(item)?;
+            }
+        }
+        written.end()
+    }
+}
+
+impl<T: Clone> Drop for FrozenList<'_, T> {
+    fn drop(&mut self) {
+        (self.access)(&mut |pool| (self.list)(pool).thaw());
+    }
 }
 
 /// The state of a pool, as it was read.
@@ -86,9 +129,33 @@ pub struct Saved {
 }
 
 impl Fact {
+    /// A configuration was taken.
+    pub fn reconfigured(settings: Arc<PoolSettings>, now: Now) -> Self {
+        Self { now, what: What::Reconfigured { settings } }
+    }
+
     /// When it happened.
     pub fn now(&self) -> Now {
         self.now
+    }
+
+    /// The configuration that was taken, if that is what happened.
+    pub fn settings(&self) -> Option<&Arc<PoolSettings>> {
+        match &self.what {
+            What::Reconfigured { settings } => Some(settings),
+            What::Granted { .. }
+            | What::Reported { .. }
+            | What::Cleared { .. }
+            | What::SecretChanged { .. }
+            | What::ProbeAccepted { .. }
+            | What::ProbeRejected { .. }
+            | What::Sharing { .. }
+            | What::Taken { .. }
+            | What::HandedOver { .. }
+            | What::LetterRead { .. }
+            | What::Heard { .. }
+            | What::WentOnInPart { .. } => None,
+        }
     }
 }
 
@@ -135,9 +202,11 @@ impl Pool {
         pool.stock.by_id = configured
             .map(|(place, key)| (key.settings.id.clone(), KeyIdx::at(place)))
             .collect::<HashMap<_, _>>();
+        let keys = saved.keys.iter().filter(|key| key.configured);
+        pool.settings = saved.rules.settings(keys.map(|key| key.settings.clone())).into();
         pool.rules = saved.rules;
-        pool.stock.keys = saved.keys;
-        pool.stock.groups = saved.groups;
+        pool.stock.keys = saved.keys.into();
+        pool.stock.groups = saved.groups.into();
         pool.stock.groups.iter_mut().for_each(Group::rescale);
         pool.stock.providers = saved.providers;
         pool.stock.restocked();
@@ -149,15 +218,23 @@ impl Pool {
     }
 
     /// The whole state.
-    pub fn snapshot(&self) -> Snapshot<'_> {
+    pub fn snapshot(&mut self) -> Snapshot<'_> {
+        let pool = Rc::new(RefCell::new(self));
+        let same = pool.clone();
+        let access: Access<'_> = Rc::new(move |call| call(&mut same.borrow_mut()));
+        pool.borrow_mut().freeze(&access)
+    }
+
+    /// The whole state as it is now, to be read through `access`.
+    pub(super) fn freeze<'a>(&mut self, access: &Access<'a>) -> Snapshot<'a> {
         Snapshot {
-            rules: &self.rules,
-            keys: &self.stock.keys,
-            groups: &self.stock.groups,
-            providers: &self.stock.providers,
-            leases: &self.leases,
+            rules: self.rules.clone(),
+            keys: FrozenList::frozen(self, |pool| &mut pool.stock.keys, access),
+            groups: FrozenList::frozen(self, |pool| &mut pool.stock.groups, access),
+            providers: self.stock.providers.clone(),
+            leases: self.leases.clone(),
             last_key: self.last_key,
-            recoveries: &self.recoveries,
+            recoveries: self.recoveries.clone(),
             sharing: self.sharing.on,
         }
     }

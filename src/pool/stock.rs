@@ -10,6 +10,7 @@ use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
 use super::lease::LeaseSeq;
+use super::pages::Pages;
 use super::probe::ProbeState;
 use super::record::{Outcomes, Record};
 use super::request::Failure;
@@ -40,8 +41,8 @@ impl ProviderHealth {
 
 #[derive(Debug)]
 pub(super) struct Stock {
-    pub(super) keys: Vec<Key>,
-    pub(super) groups: Vec<Group>,
+    pub(super) keys: Pages<Key>,
+    pub(super) groups: Pages<Group>,
     pub(super) providers: Vec<ProviderHealth>,
     pub(super) by_id: HashMap<KeyId, KeyIdx>,
     /// What was last found of each group and key, as far as it holds.
@@ -49,6 +50,7 @@ pub(super) struct Stock {
     key_standings: Vec<Option<KeyStanding>>,
     /// The groups by their names among daemons, once somebody has asked.
     pub(super) names: Option<Arc<GroupIndex>>,
+    has_no_spares: bool,
     pub(super) calendar: Arc<dyn Calendar>,
 }
 
@@ -88,13 +90,14 @@ impl Stock {
     /// Nothing, with days and months as `calendar` has them.
     pub(super) fn empty(calendar: Arc<dyn Calendar>) -> Self {
         Self {
-            keys: Vec::new(),
-            groups: Vec::new(),
+            keys: Pages::default(),
+            groups: Pages::default(),
             providers: Vec::new(),
             by_id: HashMap::new(),
             standings: Vec::new(),
             key_standings: Vec::new(),
             names: None,
+            has_no_spares: true,
             calendar,
         }
     }
@@ -212,15 +215,22 @@ impl Stock {
         self.providers[provider.0 as usize].rotations.count(failure.outcome);
     }
 
+    /// Whether every key is configured, and no group is kept without one.
+    pub(super) fn has_no_spares(&self) -> bool {
+        self.has_no_spares
+    }
+
     /// There are other keys and groups.
     pub(super) fn restocked(&mut self) {
         self.standings = vec![Standing::UNKNOWN; self.groups.len()];
         self.key_standings = vec![None; self.keys.len()];
         self.names = None;
+        self.has_no_spares = self.keys.len() == self.by_id.len();
         for provider in &mut self.providers {
             provider.groups = 0;
         }
-        for group in &self.groups {
+        for group in self.groups.iter() {
+            self.has_no_spares &= !group.members.is_empty();
             if let Some(member) = group.members.first() {
                 let provider = self.keys[member.0 as usize].provider;
                 self.providers[provider.0 as usize].groups += 1;

@@ -1,10 +1,11 @@
 //! The bytes of snapshots and logs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::{Fact, Now, Saved, Snapshot};
+use crate::pool::{Fact, Now, PoolSettings, Saved, Snapshot};
 
 /// The version of both formats. Another one is not read.
 const VERSION: u32 = 3;
@@ -80,22 +81,51 @@ pub(crate) fn log_head() -> Vec<u8> {
 
 /// Appends a fact: its length, its checksum, itself.
 pub(crate) fn encode_fact(fact: &Fact, into: &mut Vec<u8>) {
+    append_sealed(into, |into| postcard::to_io(fact, into).is_ok());
+}
+
+/// A configuration, encoded before the pool takes it: that of a large pool takes a while.
+#[derive(Debug)]
+pub(super) struct EncodedSettings {
+    settings: Arc<PoolSettings>,
+    /// The fact that it was taken, but for the time at its beginning.
+    bytes: Vec<u8>,
+}
+
+impl EncodedSettings {
+    pub(super) fn new(settings: Arc<PoolSettings>) -> Option<Self> {
+        let now = Now::default();
+        let mut bytes = postcard::to_stdvec(&Fact::reconfigured(settings.clone(), now)).ok()?;
+        bytes.drain(..postcard::to_stdvec(&now).ok()?.len());
+        Some(Self { settings, bytes })
+    }
+
+    /// Whether `fact` is that this configuration was taken.
+    pub(super) fn is_in(&self, fact: &Fact) -> bool {
+        fact.settings().is_some_and(|taken| Arc::ptr_eq(taken, &self.settings))
+    }
+
+    /// Appends the fact that it was taken at `now`.
+    pub(super) fn encode_fact(&self, now: Now, into: &mut Vec<u8>) {
+        append_sealed(into, |into| {
+            let written = postcard::to_io(&now, &mut *into).is_ok();
+            into.extend(&self.bytes);
+            written
+        });
+    }
+}
+
+/// Appends a fact with the content that `write` appends, unless that fails.
+pub(crate) fn append_sealed(into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) {
     let begin = into.len();
     let place = begin + SEAL_BYTES;
     into.resize(place, 0);
-    if postcard::to_io(fact, &mut *into).is_err() {
+    if write(into) {
+        let seal = seal(&into[place..]);
+        into[begin..place].copy_from_slice(&seal);
+    } else {
         into.truncate(begin);
-        return;
     }
-    let seal = seal(&into[place..]);
-    into[begin..place].copy_from_slice(&seal);
-}
-
-/// Appends a fact with this content.
-#[cfg(any(doc, fuzzing, test))]
-pub(crate) fn append_sealed(payload: &[u8], into: &mut Vec<u8>) {
-    into.extend(seal(payload));
-    into.extend(payload);
 }
 
 /// How many bytes stand before the content of a fact.

@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::format::{Header, encode_fact, encode_snapshot, log_head, log_path, snapshot_path};
+use super::format::{
+    EncodedSettings, Header, encode_fact, encode_snapshot, log_head, log_path, snapshot_path,
+};
 use crate::clock::Clock;
-use crate::pool::{Fact, SharedPool};
+use crate::pool::{Fact, PoolSettings, SharedPool, Snapshot};
 
 /// A log this long is followed by a snapshot.
 const LONG_LOG: u64 = 8 * 1024 * 1024;
@@ -21,6 +23,8 @@ pub struct StateKeeper {
     clock: Clock,
     boot_id: String,
     log: Mutex<Log>,
+    /// Held while a snapshot is written.
+    writing: Mutex<()>,
     /// How many flushes have begun, and how many have ended. They are made one after another.
     begun: AtomicU64,
     ended: AtomicU64,
@@ -36,6 +40,8 @@ struct Log {
     length: u64,
     /// What was written last, whose place is used again.
     bytes: Vec<u8>,
+    /// The configuration that the pool is about to take.
+    coming: Option<EncodedSettings>,
     synced: u64,
     snapshot_due: bool,
     failing: Option<String>,
@@ -70,6 +76,7 @@ impl StateKeeper {
             generation,
             length: 0,
             bytes: Vec::new(),
+            coming: None,
             synced: 0,
             snapshot_due: false,
             failing: None,
@@ -80,6 +87,7 @@ impl StateKeeper {
             clock,
             boot_id,
             log: Mutex::new(log),
+            writing: Mutex::default(),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             _lock: lock,
@@ -121,22 +129,37 @@ impl StateKeeper {
         self.ended.store(number, Ordering::Release);
     }
 
+    /// The pool is about to take these settings. While `self` has what this returns, no snapshot is
+    /// written: that of a pool that changes as a whole would be another whole pool.
+    pub fn expect(&self, settings: &Arc<PoolSettings>) -> impl Drop + use<'_> {
+        let writing = lock(&self.writing);
+        let coming = EncodedSettings::new(settings.clone());
+        self.lock().coming = coming;
+        writing
+    }
+
     /// Goes on in a new log after those that were read, and leaves the snapshot for later: that
     /// takes the disk some time.
     pub fn go_on(&self, pool: &SharedPool) {
-        let begun = self.begin_log(pool);
+        let _writing = lock(&self.writing);
+        let begun = self.begin_log(pool).map(drop);
         let mut log = self.lock();
         match begun {
-            Ok(_) => log.snapshot_due = true,
+            Ok(()) => log.snapshot_due = true,
             Err(error) => log.fail(&error),
         }
     }
 
     /// Writes a snapshot and begins a new log. What happens meanwhile goes to the new log.
     pub fn snapshot(&self, pool: &SharedPool) {
-        let written = self.begin_log(pool).and_then(|(generation, snapshot)| {
-            self.replace_snapshot(&snapshot)?;
-            self.remove_logs_before(generation);
+        let _writing = lock(&self.writing);
+        let written = self.begin_log(pool).and_then(|(header, snapshot)| {
+            // Nobody has to wait while it is encoded.
+            let bytes = encode_snapshot(&header, &snapshot);
+            let bytes = bytes.ok_or_else(|| io::Error::other("the state cannot be encoded"))?;
+            drop(snapshot);
+            self.replace_snapshot(&bytes)?;
+            self.remove_logs_before(header.generation);
             self.lock().snapshot_due = false;
             Ok(())
         });
@@ -179,8 +202,8 @@ impl StateKeeper {
         StateStatus { dir: self.dir.clone(), failing, failures: log.failures }
     }
 
-    /// Begins a new log, and encodes the state before it.
-    fn begin_log(&self, pool: &SharedPool) -> io::Result<(u64, Vec<u8>)> {
+    /// Begins a new log. The state before it.
+    fn begin_log<'a>(&self, pool: &'a SharedPool) -> io::Result<(Header, Snapshot<'a>)> {
         let mut log = self.lock();
         let generation = log.generation + u64::from(log.length > 0 || log.failing.is_some());
         let path = log_path(&self.dir, generation);
@@ -193,15 +216,14 @@ impl StateKeeper {
             offset: self.clock.offset(),
             now: self.clock.now(),
         };
-        let (snapshot, facts) = pool.begin_facts(|pool| encode_snapshot(&header, &pool.snapshot()));
+        let (snapshot, facts) = pool.begin_facts();
         // They are in the snapshot as well, but that is not on the disk yet.
         log.write(&facts);
-        let snapshot = snapshot.ok_or_else(|| io::Error::other("the state cannot be encoded"))?;
         log.file = Some(file);
         log.generation = generation;
         log.length = log_head().len() as u64;
         log.synced = 0;
-        Ok((generation, snapshot))
+        Ok((header, snapshot))
     }
 
     fn replace_snapshot(&self, bytes: &[u8]) -> io::Result<()> {
@@ -224,20 +246,33 @@ impl StateKeeper {
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.log)
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most bytes whose place is kept to be used again.
+const MOST_KEPT: usize = 64 * 1024;
 
 impl Log {
     fn write(&mut self, facts: &[Fact]) {
         let Some(file) = self.file.as_mut().filter(|_| !facts.is_empty()) else { return };
         self.bytes.clear();
         for fact in facts {
-            encode_fact(fact, &mut self.bytes);
+            match self.coming.take_if(|coming| coming.is_in(fact)) {
+                Some(come) => come.encode_fact(fact.now(), &mut self.bytes),
+                None => encode_fact(fact, &mut self.bytes),
+            }
         }
         match file.write_all(&self.bytes) {
             Ok(()) => self.length += self.bytes.len() as u64,
             Err(error) => self.fail(&error),
+        }
+        if self.bytes.capacity() > MOST_KEPT {
+            self.bytes = Vec::new();
         }
     }
 
@@ -286,5 +321,26 @@ mod tests {
         keeper.flush_until(third, &pool);
         let log = fs::read(log_path(dir.path(), keeper.lock().generation)).unwrap();
         assert_eq!(decode_log(&log).unwrap().0.len(), 3);
+    }
+
+    #[test]
+    fn a_configuration_that_was_expected_is_written_as_any_other() {
+        let written = [true, false].map(|expected| {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Clock::Manual(ManualClock::default());
+            let calendar: Arc<dyn Calendar> = Arc::new(JiffCalendar);
+            let opened = super::super::open(dir.path(), &calendar, 1, 1, clock.clone());
+            let (pool, keeper) = (opened.pool, opened.keeper.unwrap());
+            keeper.snapshot(&pool);
+            let settings = Arc::new(PoolSettings { default_tokens: 7, ..PoolSettings::default() });
+            let other = Arc::new(PoolSettings::clone(&settings));
+            drop(keeper.expect(if expected { &settings } else { &other }));
+            pool.call(clock.now(), |pool, now| pool.reconfigure(settings, now));
+            keeper.flush(&pool);
+            assert_eq!(keeper.lock().coming.is_none(), expected, "what was expected has come");
+            fs::read(log_path(dir.path(), keeper.lock().generation)).unwrap()
+        });
+        assert_eq!(written[0], written[1]);
+        assert_eq!(decode_log(&written[0]).unwrap().0.len(), 1);
     }
 }

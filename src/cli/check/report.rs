@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -216,7 +217,7 @@ impl Report {
 
     /// Concludes from a configuration that serves.
     pub(super) fn of(built: &Bootstrap, keys: &Keys, seen: &Seen) -> Self {
-        let row = |key: &KeySettings| key_row(key, keys.secrets.get(&key.id), seen);
+        let row = |key: &Arc<KeySettings>| key_row(key, keys.secrets.get(&key.id), seen);
         let rows: Vec<KeyRow> = keys.pool.keys.iter().map(row).collect();
         let verdict = Verdict::Serves {
             rotation: keys.rotation.on,
@@ -272,7 +273,7 @@ fn key_row(key: &KeySettings, reference: Option<&SecretRef>, seen: &Seen) -> Key
     }
 }
 
-fn model_rows(keys: &[KeySettings], rows: &[KeyRow]) -> Vec<ModelRow> {
+fn model_rows(keys: &[Arc<KeySettings>], rows: &[KeyRow]) -> Vec<ModelRow> {
     let mut named: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
     for key in keys {
         let models = key.models.iter().map(|model| (&*key.provider, Some(&**model)));
@@ -287,7 +288,7 @@ fn model_rows(keys: &[KeySettings], rows: &[KeyRow]) -> Vec<ModelRow> {
 fn model_row(
     provider: &str,
     model: Option<&str>,
-    keys: &[KeySettings],
+    keys: &[Arc<KeySettings>],
     rows: &[KeyRow],
 ) -> ModelRow {
     let offers = |key: &KeySettings| {
@@ -322,7 +323,7 @@ fn shared_secrets(seen: &Seen) -> Vec<Vec<String>> {
     shared
 }
 
-fn shared_quotas(keys: &[KeySettings]) -> Vec<SharedGroup> {
+fn shared_quotas(keys: &[Arc<KeySettings>]) -> Vec<SharedGroup> {
     let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for key in keys {
         if let Some(group) = &key.quota_group {

@@ -30,7 +30,7 @@ pub use saving::{NotSaved, save_over};
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// What the pool is told. Without a key where rotation is off and no single key is set.
-    pub pool: PoolSettings,
+    pub pool: Arc<PoolSettings>,
     /// What is looked up for each key of the pool.
     pub secrets: BTreeMap<KeyId, SecretRef>,
     /// How often keys are probed.
@@ -151,7 +151,7 @@ fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSou
     let id = |key: &ReadKey| key.settings.id.clone();
     let secrets = read.keys.iter().map(|key| (id(key), key.secret.clone())).collect();
     let pool = PoolSettings {
-        keys: read.keys.into_iter().map(|key| key.settings).collect(),
+        keys: read.keys.into_iter().map(|key| key.settings.into()).collect(),
         fallback_order: read.fallback_order,
         strategy: read.strategy,
         warning_threshold: read.warning_threshold,
@@ -163,6 +163,7 @@ fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSou
         adaptive: settings.quota.adaptive,
     };
     let health_check_interval = read.health_check_interval;
+    let pool = pool.into();
     Keys { pool, secrets, health_check_interval, rotation, source, warnings: Vec::new() }
 }
 

@@ -114,7 +114,7 @@ impl Pool {
         self.advance(now);
         self.sharing.plan = None;
         self.sharing.rest = terms.withheld.rest();
-        for group in &mut self.stock.groups {
+        for group in self.stock.groups.iter_mut() {
             group.holding.rejoin();
         }
         self.scale_groups(now);
@@ -134,7 +134,7 @@ impl Pool {
     pub fn give_up_part(&mut self, now: Now) {
         self.advance(now);
         self.sharing.plan = None;
-        for group in &mut self.stock.groups {
+        for group in self.stock.groups.iter_mut() {
             group.holding.rejoin();
         }
         self.scale_groups(now);

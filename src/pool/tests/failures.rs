@@ -237,7 +237,7 @@ fn tries_each_key_once_and_then_tells_the_first_recovery() {
 #[test]
 fn follows_the_fallback_order_after_a_failure_and_ignores_tiers() {
     let mut game = Game::with(PoolSettings {
-        keys: vec![key("a").priority(1), key("b").priority(1), key("c").priority(3)],
+        keys: arcs([key("a").priority(1), key("b").priority(1), key("c").priority(3)]),
         fallback_order: vec![id("c")],
         ..PoolSettings::default()
     });
@@ -370,7 +370,7 @@ fn a_refusal_that_was_not_expected_halves_the_burst_of_the_group() {
 
 #[test]
 fn learns_nothing_where_pacing_is_switched_off() {
-    let keys = vec![key("a").rpm(60)];
+    let keys = arcs([key("a").rpm(60)]);
     let mut game = Game::with(PoolSettings { keys, adaptive: false, ..PoolSettings::default() });
     let lease = game.lease(any());
     game.report(&lease, limited());

@@ -135,7 +135,7 @@ fn refuses_everything_while_a_group_is_in_debt() {
 #[test]
 fn keeps_the_reservation_of_a_lease_that_is_never_reported() {
     let mut game = Game::with(PoolSettings {
-        keys: vec![key("a").tpm(1000)],
+        keys: arcs([key("a").tpm(1000)]),
         lease_ttl: seconds(10),
         ..PoolSettings::default()
     });
@@ -164,7 +164,7 @@ fn refuses_at_once_what_no_key_can_ever_pay() {
 #[test]
 fn reserves_the_default_when_the_request_does_not_say() {
     let mut game = Game::with(PoolSettings {
-        keys: vec![key("a").tpm(1000)],
+        keys: arcs([key("a").tpm(1000)]),
         default_tokens: 400,
         ..PoolSettings::default()
     });

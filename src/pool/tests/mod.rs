@@ -8,6 +8,7 @@ mod model;
 mod parts;
 mod probes;
 mod reload;
+mod revision;
 mod selection;
 mod sharing;
 
@@ -52,6 +53,11 @@ fn id(text: &str) -> KeyId {
 }
 
 /// A key without limits.
+/// Keys as settings have them.
+fn arcs(keys: impl IntoIterator<Item = KeySettings>) -> Vec<Arc<KeySettings>> {
+    keys.into_iter().map(Arc::new).collect()
+}
+
 fn key(name: &str) -> KeySettings {
     KeySettings {
         id: id(name),
@@ -188,7 +194,7 @@ struct Game {
 impl Game {
     /// A game at noon of day 20,000.
     fn of(keys: impl IntoIterator<Item = KeySettings>) -> Self {
-        Self::with(PoolSettings { keys: keys.into_iter().collect(), ..PoolSettings::default() })
+        Self::with(PoolSettings { keys: arcs(keys), ..PoolSettings::default() })
     }
 
     fn with(settings: PoolSettings) -> Self {
@@ -216,8 +222,7 @@ impl Game {
     }
 
     fn reload_keys(&mut self, keys: impl IntoIterator<Item = KeySettings>) -> KeyChanges {
-        let keys = keys.into_iter().collect();
-        self.reload(PoolSettings { keys, ..self.settings.clone() })
+        self.reload(PoolSettings { keys: arcs(keys), ..self.settings.clone() })
     }
 
     fn pass(&mut self, span: Duration) {

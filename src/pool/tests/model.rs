@@ -284,7 +284,7 @@ fn check_refusal(
 
 fn play(steps: Vec<Step>, strategy: Strategy) {
     let settings =
-        PoolSettings { keys: keys(1), strategy, adaptive: false, ..PoolSettings::default() };
+        PoolSettings { keys: arcs(keys(1)), strategy, adaptive: false, ..PoolSettings::default() };
     let mut game = Game::with(settings);
     let mut model = Model {
         keys: keys(1),

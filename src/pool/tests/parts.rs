@@ -44,7 +44,7 @@ struct Fleet {
 impl Fleet {
     fn of(daemons: u32, keys: &[KeySettings]) -> Self {
         let game = |n: u32| {
-            let settings = PoolSettings { keys: keys.to_vec(), ..PoolSettings::default() };
+            let settings = PoolSettings { keys: arcs(keys.to_vec()), ..PoolSettings::default() };
             let mut game = Game::in_life(n, settings);
             game.pool.share_limits(true, game.now);
             game

@@ -136,7 +136,7 @@ fn waiting_requests_are_served_by_a_new_key_that_takes_the_place_of_the_old() {
     let mut game = Game::of([key("a").rpm(1)]);
     game.take();
     let waiter = game.wait(any(), seconds(61)).unwrap();
-    let settings = PoolSettings { keys: vec![key("b").rpm(1)], ..game.settings.clone() };
+    let settings = PoolSettings { keys: arcs([key("b").rpm(1)]), ..game.settings.clone() };
     let secrets = BTreeMap::from([(id("b"), None)]);
     game.pool.reconfigure_with_secrets(settings, &secrets, game.now);
     assert_eq!(game.served(), [(waiter, true)]);

@@ -7,7 +7,7 @@ fn names(range: std::ops::RangeInclusive<u32>) -> Vec<KeySettings> {
 }
 
 fn by(strategy: Strategy, keys: Vec<KeySettings>) -> Game {
-    Game::with(PoolSettings { keys, strategy, ..PoolSettings::default() })
+    Game::with(PoolSettings { keys: arcs(keys), strategy, ..PoolSettings::default() })
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn random_uses_every_key_alike() {
 #[test]
 fn fallback_order_takes_the_first_listed_that_can_pay() {
     let mut game = Game::with(PoolSettings {
-        keys: vec![key("a").rpm(1), key("b").rpm(1), key("c").rpm(1)],
+        keys: arcs([key("a").rpm(1), key("b").rpm(1), key("c").rpm(1)]),
         strategy: Strategy::FallbackOrder,
         fallback_order: vec![id("c"), id("b")],
         ..PoolSettings::default()

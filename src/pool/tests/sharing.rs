@@ -19,7 +19,7 @@ struct Fleet {
 impl Fleet {
     fn of(daemons: u32, keys: &[KeySettings]) -> Self {
         let game = |n: u32| {
-            let settings = PoolSettings { keys: keys.to_vec(), ..PoolSettings::default() };
+            let settings = PoolSettings { keys: arcs(keys.to_vec()), ..PoolSettings::default() };
             let mut game = Game::in_life(n, settings);
             game.now.at = Instant::from_nanos(1_000_000_000_000 * u64::from(n + 1));
             game.pool.share_limits(true, game.now);

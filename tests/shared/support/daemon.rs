@@ -93,7 +93,10 @@ impl Daemon {
         let now = clock.now();
         pool.call(now, |pool, now| {
             pool.share_limits(true, now);
-            let settings = PoolSettings { keys: plan.keys.clone(), ..PoolSettings::default() };
+            let settings = PoolSettings {
+                keys: plan.keys.iter().cloned().map(Arc::new).collect(),
+                ..PoolSettings::default()
+            };
             pool.reconfigure(settings, now);
             for key in &plan.keys {
                 pool.set_secret(&key.id, None, now);

@@ -1,6 +1,7 @@
 //! The eight example keys of `config/`, read as the daemon reads them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use keypool::config::{Flags, bootstrap};
 use keypool::pool::{KeyId, KeySettings, PoolSettings};
@@ -20,7 +21,7 @@ pub(crate) struct Key {
 }
 
 /// What the example configuration tells the pool.
-pub(crate) fn example_settings() -> PoolSettings {
+pub(crate) fn example_settings() -> Arc<PoolSettings> {
     let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let flags = Flags {
         config: Some(repository.join("config/keypool.toml")),
@@ -33,7 +34,7 @@ pub(crate) fn example_settings() -> PoolSettings {
 
 /// The keys of `settings`.
 pub(crate) fn keys(settings: &PoolSettings) -> Vec<Key> {
-    let key = |key: &KeySettings| Key {
+    let key = |key: &Arc<KeySettings>| Key {
         id: key.id.clone(),
         account: Account {
             dialect: match &*key.provider {

@@ -1,0 +1,152 @@
+//! A configuration that leaves every key at its place is taken there, and the pool is as if it had
+//! been put together anew.
+
+use proptest::prelude::*;
+use proptest::strategy::Strategy as Generator;
+
+use super::group::GroupIdx;
+use super::settings::Strategy;
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Select { tokens: u64 },
+    Report { which: usize, refused: bool },
+    Pass(Duration),
+    Take { keys: Vec<KeySettings>, with_secrets: bool, strategy: Strategy },
+}
+
+/// One of four keys, as it may be written at one time or another; two share a group.
+fn entry(place: usize) -> impl Generator<Value = KeySettings> {
+    let limit = |most: u64| prop::option::weighted(0.7, 1..most);
+    let limits = (limit(6), limit(40), limit(30), limit(4), limit(4));
+    let rest = (prop::option::of(1_u64..3), 0..4_u8, prop::bool::weighted(0.9), 0..10_u8);
+    (limits, rest).prop_map(move |((rpm, tpm, rpd, concurrent, burst), rest)| {
+        let (priority, tag, active, credential) = rest;
+        let name = format!("k{place}");
+        let entry = if place > 1 { key(&name).group("g") } else { key(&name) };
+        let entry = entry.tag("tag", &tag.to_string());
+        let old = entry.credential.clone();
+        let mut entry = entry.credential(if credential == 0 { "another" } else { &old });
+        entry.limits.rpm = rpm.and_then(NonZeroU64::new);
+        entry.limits.tpm = tpm.and_then(NonZeroU64::new);
+        entry.limits.rpd = rpd.and_then(NonZeroU64::new);
+        entry.limits.max_concurrent = concurrent.and_then(NonZeroU64::new);
+        entry.limits.burst_capacity = burst.and_then(NonZeroU64::new);
+        (entry.priority, entry.active) = (priority, active);
+        entry
+    })
+}
+
+fn steps() -> impl Generator<Value = Vec<Step>> {
+    let keys = (entry(0), entry(1), entry(2), entry(3)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
+    let keys = (keys, prop::bool::weighted(0.9), prop::bool::weighted(0.9));
+    let strategies = prop_oneof![
+        4 => Just(Strategy::RoundRobin),
+        1 => Just(Strategy::LeastUtilized),
+        1 => Just(Strategy::FallbackOrder),
+    ];
+    let take = (keys, strategies).prop_map(|((mut keys, all, with_secrets), strategy)| {
+        keys.truncate(if all { 4 } else { 3 });
+        Step::Take { keys, with_secrets, strategy }
+    });
+    let step = prop_oneof![
+        8 => (0_u64..20).prop_map(|tokens| Step::Select { tokens }),
+        4 => (0_usize..8, prop::bool::weighted(0.2))
+            .prop_map(|(which, refused)| Step::Report { which, refused }),
+        3 => (0_u64..40_000).prop_map(|span| Step::Pass(millis(span))),
+        2 => take,
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// Takes `settings`; `anew`, whatever stays at its place.
+fn take(game: &mut Game, settings: &PoolSettings, known: &SecretsKnown, anew: bool) -> KeyChanges {
+    let mut revision = Revision::new(game.pool.settings(), settings.clone(), known);
+    if anew {
+        revision.entries = None;
+    }
+    game.pool.revise(&mut revision, game.now)
+}
+
+proptest! {
+    #[test]
+    fn a_pool_is_the_same_whether_its_keys_stay_or_are_put_together_anew(steps in steps()) {
+        let settings = |keys: Vec<KeySettings>, strategy| PoolSettings {
+            keys: arcs(keys),
+            strategy,
+            ..PoolSettings::default()
+        };
+        let first = (0..4).map(|n| key(&format!("k{n}")).rpm(3)).collect();
+        let mut games = [false, true].map(|anew| {
+            (Game::with(settings(Vec::clone(&first), Strategy::RoundRobin)), anew)
+        });
+        let mut leases: Vec<Lease> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Select { tokens } => {
+                    let [one, other] = games.each_mut().map(|(game, _)| {
+                        game.pool.select(of_tokens(tokens), None, game.now)
+                    });
+                    prop_assert_eq!(&one, &other);
+                    if let Ok(Selection::Granted(lease)) = one {
+                        leases.push(lease);
+                    }
+                }
+                Step::Report { which, refused } if which < leases.len() => {
+                    let lease = leases.remove(which);
+                    let outcome = if refused { limited() } else { Outcome::Success };
+                    let [one, other] = games.each_mut().map(|(game, _)| {
+                        format!("{:?}", game.pool.report(lease.id, &Report::of(outcome), game.now))
+                    });
+                    prop_assert_eq!(one, other);
+                }
+                Step::Report { .. } => {}
+                Step::Pass(span) => games.iter_mut().for_each(|(game, _)| game.pass(span)),
+                Step::Take { keys, with_secrets, strategy } => {
+                    let ids = keys.iter().filter(|_| with_secrets);
+                    let known = ids.map(|key| (key.id.clone(), None)).collect();
+                    let settings = settings(keys.clone(), strategy);
+                    let [one, other] = games.each_mut().map(|(game, anew)| {
+                        let changes = take(game, &settings, &known, *anew);
+                        (changes, game.pool.take_transitions())
+                    });
+                    prop_assert_eq!(one, other);
+                }
+            }
+        }
+        let [one, other] = games.each_mut().map(|(game, _)| {
+            // What is over is forgotten when somebody looks.
+            let groups = (0..game.pool.stock.groups.len()).map(GroupIdx::at);
+            groups.for_each(|group| {
+                game.pool.stock.refresh(group, game.now);
+            });
+            let Pool { stock, leases, recoveries, last_key, .. } = &game.pool;
+            let (keys, groups, providers) = (&*stock.keys, &*stock.groups, &stock.providers);
+            let leases: Vec<_> = leases.iter().collect();
+            format!("{groups:#?} {keys:#?} {providers:?} {leases:?} {recoveries:?} {last_key:?}")
+        });
+        prop_assert_eq!(one, other);
+    }
+}
+
+#[test]
+fn only_a_key_that_comes_goes_or_changes_its_group_has_others_move() {
+    let before = Arc::new(PoolSettings {
+        keys: arcs([key("a"), key("b").group("g"), key("c")]),
+        ..PoolSettings::default()
+    });
+    let others = |keys: &[KeySettings]| {
+        let after = PoolSettings { keys: arcs(keys.to_vec()), ..PoolSettings::default() };
+        let entries = Revision::new(&before, after, &BTreeMap::new()).entries;
+        entries.map(|entries| entries.len())
+    };
+    let [a, b, c] = [key("a"), key("b").group("g"), key("c")];
+    assert_eq!(others(&[a.clone(), b.clone(), c.clone()]), Some(0));
+    assert_eq!(others(&[a.clone().rpm(1).inactive(), b.clone(), c.clone().tag("x", "y")]), Some(2));
+    assert_eq!(others(&[a.clone(), b.clone()]), None);
+    assert_eq!(others(&[a.clone(), b.clone(), c.clone(), key("d")]), None);
+    assert_eq!(others(&[b.clone(), a.clone(), c.clone()]), None);
+    assert_eq!(others(&[a.clone(), b.clone(), c.clone().group("g")]), None);
+    assert_eq!(others(&[a, b.model("flash"), c]), None, "the group of other models is another");
+}
