@@ -19,11 +19,14 @@ mod measured;
 mod timer;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use keypool::pool::Revision;
 use measured::Measured;
 use timer::{Figures, Timer, Times};
 use traffic::{Kind, Traffic};
@@ -129,20 +132,26 @@ fn kinds(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     writeln!(out)
 }
 
-/// The table of how long the pool is busy with a configuration: the first one, and one that
-/// changes a key in eight.
+/// The table of how long the pool is busy with a configuration: the first one, and others that
+/// change a limit of each key or add a key, which were compared with it before.
 fn configurations(out: &mut impl Write, timer: Timer, rows: &[Row]) -> io::Result<()> {
-    writeln!(out, "| keys | first configuration | another one |\n|--:|--:|--:|")?;
+    writeln!(out, "| keys | first configuration | other limits | a key more |\n|--:|--:|--:|--:|")?;
     for Row { count, .. } in rows.iter().filter(|row| row.load == LOADS[0]) {
         let settings = keys::settings(*count);
-        let mut next = settings.clone();
-        for key in next.keys.iter_mut().step_by(8) {
-            Arc::make_mut(key).limits.burst_capacity = None;
+        let mut other_limits = settings.clone();
+        for key in &mut other_limits.keys {
+            Arc::make_mut(key).limits.rpd = NonZeroU64::new(2_000_000);
         }
+        let a_key_more = keys::settings(count + 4);
         let ((mut pool, now), first) = timer.time(|| keys::pool(settings));
-        let (_, another) = timer.time(|| pool.reconfigure(next, now));
+        let mut take = |next| {
+            let mut revision = Revision::new(pool.settings(), next, &BTreeMap::new());
+            timer.time(|| pool.revise(&mut revision, now)).1
+        };
+        let (other_limits, a_key_more) = (take(other_limits), take(a_key_more));
         let millis = |nanos: u64| nanos as f64 / 1e6;
-        writeln!(out, "| {count} | {:.1} ms | {:.1} ms |", millis(first), millis(another))?;
+        let [first, limits, more] = [first, other_limits, a_key_more].map(millis);
+        writeln!(out, "| {count} | {first:.1} ms | {limits:.1} ms | {more:.1} ms |")?;
     }
     writeln!(out)
 }
