@@ -23,6 +23,9 @@ const TURNS: usize = 3;
 /// What a reload or a scrape may add to the time of all but one of 100 selects, in milliseconds.
 const MOST_ADDED: f64 = 1.0;
 
+/// How many times as long all but one of 100 selects may take where limits are shared.
+const MOST_SHARED: f64 = 1.5;
+
 /// A disk that takes this long for a sync, in microseconds.
 const SLOW_DISK: &str = "--inject=fsync,fdatasync:delay_enter=50000";
 
@@ -71,16 +74,7 @@ pub(crate) fn table(bounds: &mut Bounds) {
     }
 
     let few = Home::with(FEW, "");
-    let alone = |program: &[&str], variables: &[(&str, &str)]| -> Vec<u32> {
-        let served = few.start_by(program, variables);
-        // Who shares has no quota in the first two seconds.
-        let patient = format!("{{\"model\": \"{MODEL}\", \"wait_ms\": 10000}}");
-        Client::new(&few.socket()).ask(&request("/v1/select", &patient));
-        let (took, _) = measure(&few, Busy::Idle);
-        drop(served);
-        took
-    };
-    let base = tell(FEW, "idle", alone(&[], &[]), "", None);
+    let base = tell(FEW, "idle", beside(&few, None, &[], &[]), "", None);
     // Beside the daemon and not above it, so that it ends with it.
     let strace = [
         "strace",
@@ -92,12 +86,47 @@ pub(crate) fn table(bounds: &mut Bounds) {
         "/dev/null",
         "--trace=fsync,fdatasync",
     ];
-    let slow = alone(&[&strace[..], &[SLOW_DISK]].concat(), &[]);
+    let slow = beside(&few, None, &[&strace[..], &[SLOW_DISK]].concat(), &[]);
     tell(FEW, "its disk takes 50 ms for a sync", slow, "", Some(base));
-    let (redis, url) = redis(&few);
-    let shared = alone(&[], &[("REDIS_URL", &url)]);
-    tell(FEW, "its limits are shared through Redis", shared, "", Some(base));
-    drop(redis);
+    let [mut alone, mut shared] = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        // Each time others: who comes back remembers what it shared, and with whom.
+        let [one, other] = [(); 2].map(|()| Home::with(FEW, ""));
+        alone.extend(beside(&one, Some(&other), &[], &[]));
+        let [one, other] = [(); 2].map(|()| Home::with(FEW, ""));
+        let (redis, url) = redis(&one);
+        shared.extend(beside(&one, Some(&other), &[], &[("REDIS_URL", &url)]));
+        drop(redis);
+    }
+    let base = tell(FEW, "another daemon is asked as often", alone, "", None);
+    let name = "the two share their limits through Redis";
+    let most = tell(FEW, name, shared, "", Some(base));
+    bounds.at_most("the p99 where limits are shared", most / base, MOST_SHARED, " times");
+}
+
+/// How long selects take from the daemon of `home`, started by `program`, while that of `other` is
+/// asked as often.
+fn beside(
+    home: &Home,
+    other: Option<&Home>,
+    program: &[&str],
+    variables: &[(&str, &str)],
+) -> Vec<u32> {
+    let homes: Vec<&Home> = [home].into_iter().chain(other).collect();
+    let served: Vec<_> = homes.iter().map(|home| home.start_by(program, variables)).collect();
+    // Who shares has no quota in the first two seconds.
+    let patient = format!("{{\"model\": \"{MODEL}\", \"wait_ms\": 10000}}");
+    for home in &homes {
+        Client::new(&home.socket()).ask(&request("/v1/select", &patient));
+    }
+    let took = thread::scope(|scope| {
+        if let Some(other) = other {
+            scope.spawn(|| at_fixed_times(other));
+        }
+        at_fixed_times(home)
+    });
+    drop(served);
+    took
 }
 
 /// Prints a row; the p99 in milliseconds.
