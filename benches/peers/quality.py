@@ -86,11 +86,13 @@ def measure(
     def cell(place: int) -> Quality | str:
         contender, load = cells[place]
         try:
-            return run(contender, load, span, daemon, scratch / f"load-{place}")
+            quality = run(contender, load, span, daemon, scratch / f"load-{place}")
         except Failed as failed:
             return f"{contender.label}, {load} %: {failed}"
-        finally:
-            print(f"measured {contender.label} at {load} %", file=sys.stderr)
+        # All of it takes a while: who watches sees each as it comes.
+        seen = f"{quality.refused} 429s, {quality.used:.1f} % used, {quality.served:.1f} % served"
+        print(f"{contender.label} at {load} %: {seen}", file=sys.stderr, flush=True)
+        return quality
 
     # More than processors, because who waits for silence uses none.
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
