@@ -22,9 +22,8 @@ impl Pool {
     ///
     /// Keys are known by their id, groups by theirs. A key that moves to another group takes the
     /// uses of its old one along, and its own requests in flight, because the provider may have
-    /// counted them there. A group that
-    /// loses its last key is kept while anything used in it still counts, so that a key that comes
-    /// back finds its limits as they are.
+    /// counted them there. A group that loses its last key is kept while anything used in it still
+    /// counts, so that a key that comes back finds its limits as they are.
     ///
     /// New keys have no secret until [`Pool::set_secret`] says so.
     pub fn reconfigure(&mut self, settings: impl Into<Arc<PoolSettings>>, now: Now) -> KeyChanges {
@@ -143,12 +142,12 @@ impl Pool {
                 keys.push(old);
             }
         }
-        self.stock.keys = keys.into();
+        self.stock.keys.replace(keys);
         let moved = |key: KeyIdx| moved.get(key.0 as usize).copied().flatten();
         self.last_key = self.last_key.and_then(moved);
 
         let mut kept = groups.keep_remembered(now);
-        self.stock.groups = std::mem::take(&mut kept.groups).into();
+        self.stock.groups.replace(std::mem::take(&mut kept.groups));
         for key in self.stock.keys.iter_mut() {
             key.group = kept.place(key.group).expect(NAMED);
         }

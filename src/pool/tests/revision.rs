@@ -1,7 +1,7 @@
 //! A configuration that leaves every key at its place is taken there, and the pool is as if it had
 //! been put together anew.
 
-use proptest::prelude::*;
+use proptest::prelude::{Just, prop, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 
 use super::group::GroupIdx;
@@ -149,4 +149,27 @@ fn only_a_key_that_comes_goes_or_changes_its_group_has_others_move() {
     assert_eq!(others(&[b.clone(), a.clone(), c.clone()]), None);
     assert_eq!(others(&[a.clone(), b.clone(), c.clone().group("g")]), None);
     assert_eq!(others(&[a, b.model("flash"), c]), None, "the group of other models is another");
+}
+
+#[test]
+fn a_snapshot_is_of_its_moment_whatever_the_pool_takes_while_it_is_written() {
+    let keys = |count: usize| (0..count).map(|n| key(&format!("k{n}")).rpm(3));
+    let mut game = Game::of(keys(200));
+    game.take_many(50);
+    let (now, lease) = (game.now, game.lease(any()));
+    let pool = SharedPool::new(game.pool);
+    let written = |changes: &dyn Fn(&mut Pool)| {
+        let (snapshot, _) = pool.begin_facts();
+        pool.call(now, |pool, _| changes(pool));
+        postcard::to_stdvec(&snapshot).unwrap()
+    };
+    let still = written(&|_| {});
+    let busy = written(&|pool| {
+        pool.report(lease.id, &Report::of(limited()), now).unwrap();
+        for count in [100, 300] {
+            pool.reconfigure(PoolSettings { keys: arcs(keys(count)), ..Default::default() }, now);
+        }
+    });
+    assert!(still == busy, "it is another");
+    assert!(written(&|_| {}) != busy, "nothing has changed");
 }
