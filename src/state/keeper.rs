@@ -23,8 +23,10 @@ pub struct StateKeeper {
     clock: Clock,
     boot_id: String,
     log: Mutex<Log>,
-    /// Held while a snapshot is written.
+    /// Held while a snapshot is made, until it is on the disk.
     writing: Mutex<()>,
+    /// Held while the pool is read for that.
+    reading: Mutex<()>,
     /// How many flushes have begun, and how many have ended. They are made one after another.
     begun: AtomicU64,
     ended: AtomicU64,
@@ -88,6 +90,7 @@ impl StateKeeper {
             boot_id,
             log: Mutex::new(log),
             writing: Mutex::default(),
+            reading: Mutex::default(),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             _lock: lock,
@@ -129,19 +132,19 @@ impl StateKeeper {
         self.ended.store(number, Ordering::Release);
     }
 
-    /// The pool is about to take these settings. While `self` has what this returns, no snapshot is
-    /// written: that of a pool that changes as a whole would be another whole pool.
+    /// The pool is about to take these settings. Until what this returns is dropped, the pool is not
+    /// read for a snapshot: every page of it would be put aside as it changes.
     pub fn expect(&self, settings: &Arc<PoolSettings>) -> impl Drop + use<'_> {
-        let writing = lock(&self.writing);
+        let reading = lock(&self.reading);
         let coming = EncodedSettings::new(settings.clone());
         self.lock().coming = coming;
-        writing
+        reading
     }
 
     /// Goes on in a new log after those that were read, and leaves the snapshot for later: that
     /// takes the disk some time.
     pub fn go_on(&self, pool: &SharedPool) {
-        let _writing = lock(&self.writing);
+        let _reading = lock(&self.reading);
         let begun = self.begin_log(pool).map(drop);
         let mut log = self.lock();
         match begun {
@@ -153,13 +156,9 @@ impl StateKeeper {
     /// Writes a snapshot and begins a new log. What happens meanwhile goes to the new log.
     pub fn snapshot(&self, pool: &SharedPool) {
         let _writing = lock(&self.writing);
-        let written = self.begin_log(pool).and_then(|(header, snapshot)| {
-            // Nobody has to wait while it is encoded.
-            let bytes = encode_snapshot(&header, &snapshot);
-            let bytes = bytes.ok_or_else(|| io::Error::other("the state cannot be encoded"))?;
-            drop(snapshot);
+        let written = self.encode(pool).and_then(|(generation, bytes)| {
             self.replace_snapshot(&bytes)?;
-            self.remove_logs_before(header.generation);
+            self.remove_logs_before(generation);
             self.lock().snapshot_due = false;
             Ok(())
         });
@@ -200,6 +199,15 @@ impl StateKeeper {
         let log = self.lock();
         let failing = log.failing.clone();
         StateStatus { dir: self.dir.clone(), failing, failures: log.failures }
+    }
+
+    /// Begins a new log, and encodes the state before it, for which nobody has to wait.
+    fn encode(&self, pool: &SharedPool) -> io::Result<(u64, Vec<u8>)> {
+        let _reading = lock(&self.reading);
+        let (header, snapshot) = self.begin_log(pool)?;
+        let bytes = encode_snapshot(&header, &snapshot);
+        let bytes = bytes.ok_or_else(|| io::Error::other("the state cannot be encoded"))?;
+        Ok((header.generation, bytes))
     }
 
     /// Begins a new log. The state before it.
