@@ -41,8 +41,7 @@ impl Choice<'_> {
         {
             return Some(seat);
         }
-        let first = self.first_affordable(0..self.view.seats.len())?;
-        let tier = self.view.tier_of(first);
+        let tier = self.tier()?;
         if let Some(user) = &self.ask.request.user {
             return self.ranked_first(affinity::hash(user), tier);
         }
@@ -51,12 +50,22 @@ impl Choice<'_> {
         match self.rules.strategy {
             Strategy::RoundRobin => self.next_around(next, &seats),
             Strategy::LeastUtilized => self.least_utilized(next, &seats),
-            Strategy::Weighted => self.drawn(&seats, |choice, seat| {
-                choice.stock[choice.view.seats[seat].key].settings.weight.get()
-            }),
+            Strategy::Weighted => self
+                .drawn(&seats, |choice, seat| choice.stock[choice.key(seat)].settings.weight.get()),
             Strategy::Random => self.drawn(&seats, |_, _| 1),
-            Strategy::FallbackOrder => Some(first),
+            Strategy::FallbackOrder => self.first_affordable(seats),
         }
+    }
+
+    /// The first tier of which a seat can serve the ask. If there is one tier it is that one, and
+    /// whether it can pay turns out when one of its seats is chosen.
+    fn tier(&mut self) -> Option<usize> {
+        let all = 0..self.view.seats.len();
+        if self.view.tiers.len() == 1 {
+            return self.view.ready().first_due(all.start, all.end, self.now.at).map(|_| 0);
+        }
+        let first = self.first_affordable(all)?;
+        Some(self.view.tier_of(first))
     }
 
     fn tokens(&self) -> u64 {
@@ -64,7 +73,7 @@ impl Choice<'_> {
     }
 
     fn key(&self, seat: usize) -> KeyIdx {
-        self.view.seats[seat].key
+        self.view.seats[seat]
     }
 
     /// Whether `seat` can serve the ask now. Raises its bound if it could serve nobody.
@@ -72,7 +81,7 @@ impl Choice<'_> {
         if self.view.ready().bound(seat) > self.now.at {
             return false;
         }
-        let place = &self.view.seats[seat];
+        let place = self.view.seat(seat);
         if let Err(bound) = self.stock.pays(place, self.tokens(), self.now) {
             if bound > self.now.at {
                 self.view.bound(seat, bound);
@@ -82,7 +91,7 @@ impl Choice<'_> {
         if self.ask.is_open() && self.ahead.is_empty() {
             return true;
         }
-        let key = &self.stock[place.key];
+        let key = &self.stock[self.key(seat)];
         !self.ask.excludes(&key.settings.id)
             && !self
                 .ahead
@@ -111,7 +120,7 @@ impl Choice<'_> {
     fn next_of_the_fallback_order(&mut self) -> Option<usize> {
         let rules = self.rules;
         let listed = rules.fallback_order.iter().filter_map(|id| self.stock.by_id.get(id));
-        let seats: Vec<usize> = listed.flat_map(|&key| self.view.seats_of(key)).copied().collect();
+        let seats: Vec<usize> = listed.flat_map(|&key| self.view.seats_of(key)).collect();
         seats.into_iter().find(|&seat| self.affordable(seat))
     }
 
@@ -166,11 +175,44 @@ impl Choice<'_> {
         best.map(|(_, seat)| seat)
     }
 
-    /// Some affordable seats of a large tier.
+    /// Some affordable seats of a large tier; all of them if they are few.
     fn sample(&mut self, tier: &Range<usize>) -> [Option<usize>; SAMPLE] {
-        let draws: [usize; SAMPLE] =
-            std::array::from_fn(|_| tier.start + self.random.index(tier.len()));
-        draws.map(|from| self.next_around(from, tier))
+        if let Some(due) = self.few_due(tier) {
+            self.fetch_standings(due);
+            return due.map(|seat| seat.filter(|&seat| self.affordable(seat)));
+        }
+        let draws = std::array::from_fn(|_| tier.start + self.random.index(tier.len()));
+        self.fetch_standings(draws.map(|from| self.due_around(from, tier)));
+        let mut any = true;
+        draws.map(|from| {
+            // Where one look around the tier finds none the next one would not.
+            let seat = if any { self.next_around(from, tier) } else { None };
+            any = seat.is_some();
+            seat
+        })
+    }
+
+    /// The seats of `tier` that may be free, if they are no more than a sample.
+    fn few_due(&self, tier: &Range<usize>) -> Option<[Option<usize>; SAMPLE]> {
+        let mut from = tier.start;
+        let mut next = || {
+            let seat = self.view.ready().first_due(from, tier.end, self.now.at);
+            from = seat.map_or(tier.end, |seat| seat + 1);
+            seat
+        };
+        let due = std::array::from_fn(|_| next());
+        next().is_none().then_some(due)
+    }
+
+    /// The first seat from `from` on, around the tier, that may be free.
+    fn due_around(&self, from: usize, tier: &Range<usize>) -> Option<usize> {
+        let (ready, now) = (self.view.ready(), self.now.at);
+        ready.first_due(from, tier.end, now).or_else(|| ready.first_due(tier.start, from, now))
+    }
+
+    fn fetch_standings(&self, seats: [Option<usize>; SAMPLE]) {
+        let keys = seats.map(|seat| seat.map(|seat| self.key(seat)));
+        self.stock.fetch_standings(keys, self.now);
     }
 
     /// An affordable seat drawn in proportion to `weight`.

@@ -153,7 +153,7 @@ impl Pool {
 
     /// The view of the keys that match `ask`.
     pub(super) fn view_for(&mut self, ask: &Ask) -> ViewIdx {
-        self.views.of(&ask.request.filter, &self.stock, &self.rules)
+        self.views.of(&ask.request.filter, &mut self.stock, &self.rules)
     }
 
     pub(super) fn changed(&mut self, key: KeyIdx, change: Change, now: Now) {

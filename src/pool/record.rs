@@ -1,6 +1,5 @@
 //! What came of the uses of a key: since the start, for the quota day, and by model.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ pub struct Record {
     /// In the quota day.
     pub today: Tally,
     /// By model.
-    pub models: BTreeMap<Arc<str>, ModelRecord>,
+    pub models: Models,
     /// Failures since the last success.
     pub consecutive_failures: u64,
     /// When the key was last granted.
@@ -32,6 +31,11 @@ pub struct Record {
     warnings: [u64; LimitKind::ALL.len()],
     day: Option<i32>,
 }
+
+/// What came of the uses of a key by model: a list, because most keys serve one model or two, for
+/// which a tree would take a kilobyte of every key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Models(Vec<(Arc<str>, ModelRecord)>);
 
 /// What came of the uses of a key for one model.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -62,6 +66,47 @@ pub struct Tally {
 /// Uses by the name of their outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Outcomes([u64; Outcome::NAMES.len()]);
+
+impl Models {
+    /// The names of the models.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    /// What came of the uses for the model called `name`.
+    pub fn get(&self, name: &str) -> Option<&ModelRecord> {
+        self.0.iter().find(|(model, _)| **model == *name).map(|(_, record)| record)
+    }
+
+    fn records(&self) -> impl Iterator<Item = &ModelRecord> {
+        self.0.iter().map(|(_, record)| record)
+    }
+
+    /// The record of `model`, which is begun if there is room for one more.
+    fn of(&mut self, model: &Arc<str>) -> Option<&mut ModelRecord> {
+        let count = self.0.len();
+        let place = self.0.iter().position(|(name, _)| name == model).unwrap_or(count);
+        if place == count {
+            if count >= MOST_MODELS {
+                return None;
+            }
+            self.0.reserve_exact(1);
+            self.0.push((model.clone(), ModelRecord::default()));
+        }
+        let (name, record) = &mut self.0[place];
+        if !Arc::ptr_eq(name, model) {
+            // The next use is likely to come with the same name at the same place: then there is
+            // no text to compare.
+            *name = model.clone();
+        }
+        Some(record)
+    }
+
+    /// Has memory bring what a use for the first model writes to.
+    pub(super) fn fetch(&self) -> u64 {
+        self.0.first().map_or(0, |(_, record)| record.total.grants ^ record.today.expired)
+    }
+}
 
 impl Tally {
     fn is_sound(self) -> bool {
@@ -98,7 +143,7 @@ pub struct LastError {
 impl Record {
     /// Whether it could have come about.
     pub(super) fn is_sound(&self) -> bool {
-        let models = self.models.values().flat_map(|model| [model.total, model.today]);
+        let models = self.models.records().flat_map(|model| [model.total, model.today]);
         let mut tallies = [self.total, self.today].into_iter().chain(models);
         tallies.all(Tally::is_sound)
             && self.reports.is_sound()
@@ -106,12 +151,17 @@ impl Record {
             && [self.consecutive_failures, self.unexpected_429].iter().all(|count| *count < FAR)
     }
 
+    /// Has memory bring what a use writes to.
+    pub(super) fn fetch(&self) -> u64 {
+        self.models.fetch() ^ self.total.grants ^ self.today.expired ^ self.consecutive_failures
+    }
+
     /// Begins to count anew what is counted by the day, if `day` is another.
     pub(super) fn roll(&mut self, day: i32) {
         if self.day != Some(day) {
             self.day = Some(day);
             self.today = Tally::default();
-            for model in self.models.values_mut() {
+            for (_, model) in &mut self.models.0 {
                 model.today = Tally::default();
             }
         }
@@ -174,15 +224,10 @@ impl Record {
         count(&mut self.total);
         count(&mut self.today);
         let Some(model) = model else { return };
-        let record = if let Some(record) = self.models.get_mut(model) {
-            record
-        } else if self.models.len() < MOST_MODELS {
-            self.models.entry(model.clone()).or_default()
-        } else {
-            return;
-        };
-        count(&mut record.total);
-        count(&mut record.today);
+        if let Some(record) = self.models.of(model) {
+            count(&mut record.total);
+            count(&mut record.today);
+        }
     }
 }
 

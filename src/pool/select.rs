@@ -105,26 +105,34 @@ impl Pool {
             let better = &view.seats[..view.tiers[tier].seats.start];
             self.sharing.wishes = wishes(better, &self.stock, ask, now);
         }
-        let seat = view.seats[seat].clone();
-        Some(self.grant(ask, idx, seat, now))
+        let Seat { key, model } = view.seat(seat);
+        let model = model.cloned();
+        Some(self.grant(ask, idx, key, model, now))
     }
 
-    pub(super) fn grant(&mut self, ask: &Arc<Ask>, view: ViewIdx, seat: Seat, now: Now) -> Lease {
-        let Seat { key, model } = seat;
+    pub(super) fn grant(
+        &mut self,
+        ask: &Arc<Ask>,
+        view: ViewIdx,
+        key: KeyIdx,
+        model: Option<Arc<str>>,
+        now: Now,
+    ) -> Lease {
+        let group = self.stock.key_standing(key).group;
+        self.stock.fetch(key, group);
         if self.facts.is_some() {
             let key = self.stock[key].settings.id.clone();
             self.note(What::Granted { key, model: model.clone(), ask: ask.clone() }, now);
         }
         let tokens = self.rules.tokens(&ask.request);
         let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
-        let group = self.stock[key].group;
         let seq = self.leases.next();
         if self.stock[group].holding.is_part() {
             self.sharing.part_used = Some(now.at);
         }
         let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
         self.stock.breaker_of(key).granted(seq, expires, now.at);
-        let model = model.or_else(|| self.stock[key].settings.models.first().cloned());
+        let model = model.or_else(|| self.stock.first_model(key).cloned());
         self.leases.open(OpenLease {
             key,
             group,
@@ -189,7 +197,7 @@ impl Pool {
         excluded.sort_unstable();
         excluded.dedup();
         let seated = excluded.iter().filter_map(|id| self.stock.by_id.get(id.as_str()));
-        let seated = seated.filter(|&&key| !view.seats_of(key).is_empty()).count();
+        let seated = seated.filter(|&&key| view.seats_of(key).next().is_some()).count();
         view.keys - seated
     }
 
@@ -220,24 +228,24 @@ impl Pool {
         let (view, stock) = (&mut self.views[view], &mut self.stock);
         // Mostly the seat with the least bound is the one, as soon as its bound is exact.
         while let Some((bound, place)) = view.ready().least() {
-            let seat = &view.seats[place];
-            let (exact, _) = stock.free_at(seat, 0, Leases::Expire, now);
+            let seat = view.seat(place);
+            let (exact, _) = stock.next_free_at(seat, 0, now);
             if exact > bound {
                 view.bound(place, exact);
                 continue;
             }
-            let free = stock.free_at(seat, tokens, Leases::Expire, now);
+            let free = stock.next_free_at(seat, tokens, now);
             if free.0 <= exact && !barred(&stock[seat.key]) {
                 return Some(free);
             }
             break;
         }
         view.ready().first_free(|place| {
-            let seat = &view.seats[place];
+            let seat = view.seat(place);
             if barred(&stock[seat.key]) {
                 return (Instant::NEVER, None);
             }
-            stock.free_at(seat, tokens, Leases::Expire, now)
+            stock.next_free_at(seat, tokens, now)
         })
     }
 

@@ -4,8 +4,11 @@
 //! stand side by side. Invariant: whoever changes a key or a group forgets what was found of it.
 
 use super::breaker::ProviderIdx;
-use super::group::{Group, GroupIdx, Leases};
+use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::Key;
+use super::names::{NameIdx, Names};
+use super::outcome::LimitKind;
+use super::request::MOST_TOKENS;
 use super::time::{Instant, Now, WallTime};
 
 /// What was found of a group.
@@ -16,11 +19,17 @@ pub(super) struct Standing {
     until_wall: WallTime,
     /// When it can pay the least request.
     pub(super) free_at: Instant,
-    /// The most tokens that it can pay then.
-    pub(super) room: u64,
     /// The largest used share of its limits.
     pub(super) used: f64,
+    /// The most tokens that it can pay then; any number if it is the largest.
+    room: u32,
+    /// What it waits for until it can pay.
+    waits_for: Option<WaitsFor>,
 }
+
+/// No request names so many tokens.
+const ANY_NUMBER: u32 = u32::MAX;
+const _: () = assert!(MOST_TOKENS < ANY_NUMBER as u64);
 
 impl Standing {
     /// Nothing is known.
@@ -28,8 +37,9 @@ impl Standing {
         until: Instant::ZERO,
         until_wall: WallTime::from_millis(0),
         free_at: Instant::ZERO,
-        room: 0,
         used: 0.0,
+        room: 0,
+        waits_for: None,
     };
 
     /// Whether it holds at `now`.
@@ -44,29 +54,54 @@ impl Standing {
         // Of what depends on other daemons nothing is known for longer than this moment.
         let until = if group.is_alone() { Instant::NEVER } else { Instant::ZERO };
         let room = group.quota.tokens().map(|window| window.limit().saturating_sub(window.sum()));
+        let room = room.and_then(|room| u32::try_from(room).ok());
+        let (free_at, waits_for) = group.free_at(0, Leases::Expire, now);
+        // When a day ends on the other clock is not known before it has.
+        let until = if waits_for == Some(DAY) { until.min(free_at) } else { until };
         Self {
             until: leaves.fold(until, Instant::min),
             until_wall: group.quota.day().ends(),
-            free_at: group.free_at(0, Leases::Expire, now).0,
-            room: room.unwrap_or(u64::MAX),
+            free_at,
             used: used_share(group, now.at),
+            room: room.unwrap_or(ANY_NUMBER),
+            waits_for,
         }
     }
+
+    /// Whether it can pay `tokens` as soon as it can pay the least request.
+    pub(super) fn has_room_for(&self, tokens: u64) -> bool {
+        tokens.max(1) <= u64::from(self.room)
+    }
+
+    /// When it can pay one request with `tokens`, and what it waits for until then, if that is
+    /// known.
+    pub(super) fn free_at(&self, tokens: u64, now: Now) -> Option<(Instant, Option<WaitsFor>)> {
+        if !self.has_room_for(tokens) || self.waits_for == Some(DAY) {
+            return None;
+        }
+        let free = self.free_at <= now.at;
+        Some(if free { (now.at, None) } else { (self.free_at, self.waits_for) })
+    }
 }
+
+const DAY: WaitsFor = WaitsFor::Limit(LimitKind::Rpd);
 
 /// What was found of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyStanding {
     pub(super) group: GroupIdx,
     pub(super) provider: ProviderIdx,
+    /// Its first model.
+    pub(super) model: Option<NameIdx>,
     /// Whether it is usable, and for every model that it serves.
     pub(super) plain: bool,
 }
 
 impl KeyStanding {
-    pub(super) fn of(key: &Key) -> Self {
+    pub(super) fn of(key: &Key, models: &mut Names) -> Self {
         let plain = key.is_usable() && key.refused_models.is_empty();
-        Self { group: key.group, provider: key.provider, plain }
+        let model = key.settings.models.first().map(|model| models.place(model));
+        Self { group: key.group, provider: key.provider, model, plain }
     }
 }
 

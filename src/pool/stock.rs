@@ -10,10 +10,11 @@ use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
 use super::lease::LeaseSeq;
+use super::names::Names;
 use super::pages::Pages;
 use super::probe::ProbeState;
 use super::record::{Outcomes, Record};
-use super::request::Failure;
+use super::request::{Failure, Filter};
 use super::settings::KeyId;
 use super::sharing::GroupIndex;
 use super::standing::{KeyStanding, Standing};
@@ -48,6 +49,8 @@ pub(super) struct Stock {
     /// What was last found of each group and key, as far as it holds.
     standings: Vec<Standing>,
     key_standings: Vec<Option<KeyStanding>>,
+    /// The models that keys name.
+    pub(super) models: Names,
     /// The groups by their names among daemons, once somebody has asked.
     pub(super) names: Option<Arc<GroupIndex>>,
     has_no_spares: bool,
@@ -96,6 +99,7 @@ impl Stock {
             by_id: HashMap::new(),
             standings: Vec::new(),
             key_standings: Vec::new(),
+            models: Names::default(),
             names: None,
             has_no_spares: true,
             calendar,
@@ -136,17 +140,46 @@ impl Stock {
     /// What there is to find of a key.
     pub(super) fn key_standing(&mut self, key: KeyIdx) -> KeyStanding {
         let place = key.0 as usize;
-        *self.key_standings[place].get_or_insert_with(|| KeyStanding::of(&self.keys[place]))
+        let found = || KeyStanding::of(&self.keys[place], &mut self.models);
+        *self.key_standings[place].get_or_insert_with(found)
+    }
+
+    /// The first model of a key.
+    pub(super) fn first_model(&mut self, key: KeyIdx) -> Option<&Arc<str>> {
+        let model = self.key_standing(key).model?;
+        Some(&self.models[model])
+    }
+
+    /// The same filter with models that keys name called by the names that are kept here.
+    pub(super) fn in_own_names(&mut self, filter: &Filter) -> Filter {
+        let mut filter = filter.clone();
+        for model in &mut filter.models {
+            if self.keys.iter().any(|key| key.settings.models.contains(model)) {
+                let place = self.models.place(model);
+                *model = self.models[place].clone();
+            }
+        }
+        filter
+    }
+
+    /// The group of a key, if that has been looked at.
+    pub(super) fn known_group(&self, key: KeyIdx) -> Option<GroupIdx> {
+        self.key_standings[key.0 as usize].map(|key| key.group)
+    }
+
+    /// Whether it is known what there is to find of a group at `now`.
+    pub(super) fn is_known(&self, group: GroupIdx, now: Now) -> bool {
+        self.standings[group.0 as usize].holds(now)
     }
 
     /// Whether the key of `seat` can pay one request with `tokens` now. If not: a time before which
     /// it can pay no request at all.
-    pub(super) fn pays(&mut self, seat: &Seat, tokens: u64, now: Now) -> Result<(), Instant> {
+    pub(super) fn pays(&mut self, seat: Seat<'_>, tokens: u64, now: Now) -> Result<(), Instant> {
         let key = self.key_standing(seat.key);
         let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
         if key.plain && closed {
             let group = self.standing(key.group, now);
-            let fits = tokens.max(1) <= group.room;
+            let fits = group.has_room_for(tokens);
             return if group.free_at <= now.at && fits { Ok(()) } else { Err(group.free_at) };
         }
         if self.free_at(seat, tokens, Leases::Expire, now).0 <= now.at {
@@ -155,11 +188,26 @@ impl Stock {
         Err(self.free_at(seat, 0, Leases::Expire, now).0)
     }
 
+    /// The same as [`Stock::free_at`] with leases that expire, without a look at the group where
+    /// what was last found of it tells.
+    pub(super) fn next_free_at(
+        &mut self,
+        seat: Seat<'_>,
+        tokens: u64,
+        now: Now,
+    ) -> (Instant, Option<WaitsFor>) {
+        let key = self.key_standing(seat.key);
+        let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
+        let known = (key.plain && closed).then(|| self.standing(key.group, now));
+        let known = known.and_then(|group| group.free_at(tokens, now));
+        known.unwrap_or_else(|| self.free_at(seat, tokens, Leases::Expire, now))
+    }
+
     /// The earliest time from `now` on at which the key of `seat` can pay one request with
     /// `tokens`, and what it waits for; never if the key is not usable.
     pub(super) fn free_at(
         &mut self,
-        seat: &Seat,
+        seat: Seat<'_>,
         tokens: u64,
         leases: Leases,
         now: Now,
@@ -168,7 +216,7 @@ impl Stock {
         if !key.is_usable() {
             return (Instant::NEVER, None);
         }
-        let model_free = key.model_free_at(seat.model.as_ref(), now.at);
+        let model_free = key.model_free_at(seat.model, now.at);
         let provider = &self.providers[key.provider.0 as usize];
         let provider_free = provider.breaker.closed_at(leases, now.at);
         let mut free = self.group_of(seat.key, now).free_at(tokens, leases, now);
@@ -224,6 +272,7 @@ impl Stock {
     pub(super) fn restocked(&mut self) {
         self.standings = vec![Standing::UNKNOWN; self.groups.len()];
         self.key_standings = vec![None; self.keys.len()];
+        self.models = Names::default();
         self.names = None;
         self.has_no_spares = self.keys.len() == self.by_id.len();
         for provider in &mut self.providers {

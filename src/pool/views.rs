@@ -39,7 +39,7 @@ impl IndexMut<ViewIdx> for Views {
 
 impl Views {
     /// The view for `filter`, which is made if there is none.
-    pub(super) fn of(&mut self, filter: &Filter, stock: &Stock, rules: &Rules) -> ViewIdx {
+    pub(super) fn of(&mut self, filter: &Filter, stock: &mut Stock, rules: &Rules) -> ViewIdx {
         if let Some(&idx) = self.by_filter.get(filter) {
             return idx;
         }
@@ -47,7 +47,8 @@ impl Views {
             self.clear();
         }
         let idx = ViewIdx(self.all.len());
-        self.all.push(View::new(filter, &stock.keys, rules.seat_order()));
+        let named = stock.in_own_names(filter);
+        self.all.push(View::new(&named, &stock.keys, rules.seat_order()));
         self.by_filter.insert(filter.clone(), idx);
         idx
     }

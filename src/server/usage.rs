@@ -81,7 +81,7 @@ fn models(views: &[KeyView<'_>]) -> Vec<Model> {
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for view in views {
         let offered = view.settings.models.iter();
-        let served = view.record.models.keys();
+        let served = view.record.models.names();
         let names: std::collections::BTreeSet<&str> =
             offered.chain(served).map(|model| &**model).collect();
         for name in names {
