@@ -154,14 +154,19 @@ impl Choice<'_> {
     /// around the tier if several have.
     fn least_utilized(&mut self, from: usize, tier: &Range<usize>) -> Option<usize> {
         let mut best: Option<(f64, usize)> = None;
+        let small = tier.len() <= SMALL_TIER;
         let mut look = |choice: &mut Self, seat: usize| {
             let group = choice.stock.key_standing(choice.key(seat)).group;
-            let used = choice.stock.standing(group, choice.now).used;
+            let used = if small {
+                choice.stock.exact_standing(group, choice.now).used
+            } else {
+                choice.stock.standing(group, choice.now).used_about(choice.now)
+            };
             if best.is_none_or(|(least, _)| used < least) {
                 best = Some((used, seat));
             }
         };
-        if tier.len() <= SMALL_TIER {
+        if small {
             for seat in (from..tier.end).chain(tier.start..from) {
                 if self.affordable(seat) {
                     look(self, seat);
@@ -178,22 +183,33 @@ impl Choice<'_> {
     /// Some affordable seats of a large tier; all of them if they are few.
     fn sample(&mut self, tier: &Range<usize>) -> [Option<usize>; SAMPLE] {
         if let Some(due) = self.few_due(tier) {
-            self.fetch_standings(due);
+            self.fetch_standings(&due);
             return due.map(|seat| seat.filter(|&seat| self.affordable(seat)));
         }
-        let draws = std::array::from_fn(|_| tier.start + self.random.index(tier.len()));
-        self.fetch_standings(draws.map(|from| self.due_around(from, tier)));
-        let mut any = true;
-        draws.map(|from| {
-            // Where one look around the tier finds none the next one would not.
-            let seat = if any { self.next_around(from, tier) } else { None };
-            any = seat.is_some();
-            seat
-        })
+        let mut draws = [None; SAMPLE];
+        for draw in &mut draws {
+            let from = tier.start + self.random.index(tier.len());
+            *draw = self.due_around(from, tier);
+        }
+        self.fetch_standings(&draws);
+        for draw in 0..SAMPLE {
+            let Some(seat) = draws[draw].filter(|&seat| !self.affordable(seat)) else { continue };
+            draws[draw] = self.next_around(seat, tier);
+            if draws[draw].is_none() {
+                // Nor would another look around the tier find one.
+                return [None; SAMPLE];
+            }
+        }
+        draws
     }
 
     /// The seats of `tier` that may be free, if they are no more than a sample.
     fn few_due(&self, tier: &Range<usize>) -> Option<[Option<usize>; SAMPLE]> {
+        let first = self.view.ready().first_due(tier.start, tier.end, self.now.at);
+        if first.is_some_and(|seat| (seat - tier.start) * SMALL_TIER < tier.len()) {
+            // Where the first one is so near there are more.
+            return None;
+        }
         let mut from = tier.start;
         let mut next = || {
             let seat = self.view.ready().first_due(from, tier.end, self.now.at);
@@ -210,9 +226,8 @@ impl Choice<'_> {
         ready.first_due(from, tier.end, now).or_else(|| ready.first_due(tier.start, from, now))
     }
 
-    fn fetch_standings(&self, seats: [Option<usize>; SAMPLE]) {
-        let keys = seats.map(|seat| seat.map(|seat| self.key(seat)));
-        self.stock.fetch_standings(keys, self.now);
+    fn fetch_standings(&self, seats: &[Option<usize>]) {
+        self.stock.fetch_standings(seats.iter().flatten().map(|&seat| self.key(seat)));
     }
 
     /// An affordable seat drawn in proportion to `weight`.

@@ -12,22 +12,25 @@ use std::hint::black_box;
 use super::group::{Group, GroupIdx};
 use super::key::{Key, KeyIdx};
 use super::stock::Stock;
-use super::time::Now;
+
+/// So many keys are at hand anyway.
+const FEW: usize = 256;
 
 impl Stock {
     /// What a grant or a report of `key` uses, and of its `group`.
     pub(super) fn fetch(&self, key: KeyIdx, group: GroupIdx) {
-        let Self { keys, groups, .. } = self;
-        black_box(keys[key.0 as usize].fetch() ^ groups[group.0 as usize].fetch());
+        if self.keys.len() > FEW {
+            black_box(self[key].fetch() ^ self[group].fetch());
+        }
     }
 
-    /// What a search finds of `keys`, and the groups of which it must be found anew.
-    pub(super) fn fetch_standings<const N: usize>(&self, keys: [Option<KeyIdx>; N], now: Now) {
-        let groups = keys.map(|key| self.known_group(key?));
-        let stale = groups.map(|group| group.filter(|group| !self.is_known(*group, now)));
-        for group in stale.into_iter().flatten() {
-            black_box(self[group].fetch());
+    /// What a search finds of `keys`.
+    pub(super) fn fetch_standings(&self, keys: impl Iterator<Item = KeyIdx>) {
+        let mut seen = 0;
+        for group in keys.filter_map(|key| self.known_group(key)) {
+            seen ^= self.known_free_at(group).as_nanos();
         }
+        black_box(seen);
     }
 }
 

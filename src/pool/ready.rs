@@ -59,6 +59,9 @@ impl Ready {
         if from >= to || to > self.seats {
             return None;
         }
+        if self.levels[0][from] <= now {
+            return Some(from);
+        }
         let (mut depth, mut node) = (0, from);
         // Up to the first node at or right of `from` that holds a seat that is due …
         loop {

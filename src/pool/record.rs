@@ -32,10 +32,14 @@ pub struct Record {
     day: Option<i32>,
 }
 
-/// What came of the uses of a key by model: a list, because most keys serve one model or two, for
-/// which a tree would take a kilobyte of every key.
+/// What came of the uses of a key by model. Most keys serve one, which is therefore kept in the
+/// record rather than somewhere else in the memory. Written as a list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Models(Vec<(Arc<str>, ModelRecord)>);
+#[serde(from = "Vec<(Arc<str>, ModelRecord)>", into = "Vec<(Arc<str>, ModelRecord)>")]
+pub struct Models {
+    first: Option<(Arc<str>, ModelRecord)>,
+    more: Vec<(Arc<str>, ModelRecord)>,
+}
 
 /// What came of the uses of a key for one model.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -67,33 +71,55 @@ pub struct Tally {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Outcomes([u64; Outcome::NAMES.len()]);
 
+impl From<Vec<(Arc<str>, ModelRecord)>> for Models {
+    fn from(all: Vec<(Arc<str>, ModelRecord)>) -> Self {
+        let mut all = all.into_iter();
+        Self { first: all.next(), more: all.collect() }
+    }
+}
+
+impl From<Models> for Vec<(Arc<str>, ModelRecord)> {
+    fn from(models: Models) -> Self {
+        models.first.into_iter().chain(models.more).collect()
+    }
+}
+
 impl Models {
+    fn iter(&self) -> impl Iterator<Item = &(Arc<str>, ModelRecord)> {
+        self.first.iter().chain(&self.more)
+    }
+
     /// The names of the models.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.0.iter().map(|(name, _)| name)
+        self.iter().map(|(name, _)| name)
     }
 
     /// What came of the uses for the model called `name`.
     pub fn get(&self, name: &str) -> Option<&ModelRecord> {
-        self.0.iter().find(|(model, _)| **model == *name).map(|(_, record)| record)
+        self.iter().find(|(model, _)| **model == *name).map(|(_, record)| record)
     }
 
-    fn records(&self) -> impl Iterator<Item = &ModelRecord> {
-        self.0.iter().map(|(_, record)| record)
+    fn records(&mut self) -> impl Iterator<Item = &mut ModelRecord> {
+        self.first.iter_mut().chain(&mut self.more).map(|(_, record)| record)
     }
 
     /// The record of `model`, which is begun if there is room for one more.
     fn of(&mut self, model: &Arc<str>) -> Option<&mut ModelRecord> {
-        let count = self.0.len();
-        let place = self.0.iter().position(|(name, _)| name == model).unwrap_or(count);
-        if place == count {
-            if count >= MOST_MODELS {
-                return None;
+        let begun = || (model.clone(), ModelRecord::default());
+        let first = self.first.get_or_insert_with(begun);
+        let (name, record) = if first.0 == *model {
+            first
+        } else {
+            let count = self.more.len();
+            let place = self.more.iter().position(|(name, _)| name == model).unwrap_or(count);
+            if place == count {
+                if count + 1 >= MOST_MODELS {
+                    return None;
+                }
+                self.more.push(begun());
             }
-            self.0.reserve_exact(1);
-            self.0.push((model.clone(), ModelRecord::default()));
-        }
-        let (name, record) = &mut self.0[place];
+            &mut self.more[place]
+        };
         if !Arc::ptr_eq(name, model) {
             // The next use is likely to come with the same name at the same place: then there is
             // no text to compare.
@@ -104,7 +130,7 @@ impl Models {
 
     /// Has memory bring what a use for the first model writes to.
     pub(super) fn fetch(&self) -> u64 {
-        self.0.first().map_or(0, |(_, record)| record.total.grants ^ record.today.expired)
+        self.first.as_ref().map_or(0, |(_, record)| record.total.grants ^ record.today.expired)
     }
 }
 
@@ -143,7 +169,7 @@ pub struct LastError {
 impl Record {
     /// Whether it could have come about.
     pub(super) fn is_sound(&self) -> bool {
-        let models = self.models.records().flat_map(|model| [model.total, model.today]);
+        let models = self.models.iter().flat_map(|(_, model)| [model.total, model.today]);
         let mut tallies = [self.total, self.today].into_iter().chain(models);
         tallies.all(Tally::is_sound)
             && self.reports.is_sound()
@@ -161,7 +187,7 @@ impl Record {
         if self.day != Some(day) {
             self.day = Some(day);
             self.today = Tally::default();
-            for (_, model) in &mut self.models.0 {
+            for model in self.models.records() {
                 model.today = Tally::default();
             }
         }

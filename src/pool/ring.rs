@@ -5,6 +5,10 @@ use super::affinity::{self, POINTS};
 use super::ready::Ready;
 use super::time::Instant;
 
+/// If the first key that may be free is within one of so many parts of the circle, there are more
+/// than a few.
+const MANY_ARCS: usize = 64;
+
 #[derive(Clone, Debug)]
 pub(super) struct Ring {
     /// The points of the keys in order, and the seats of these keys.
@@ -86,7 +90,11 @@ impl Ring {
 
     /// The places of the keys that may be free, if they are no more than a user's points.
     fn few_due(&self, now: Instant) -> Option<[Option<usize>; POINTS]> {
-        let mut from = 0;
+        let mut from = self.ready.first_due(0, self.keys.len(), now).unwrap_or(self.keys.len());
+        if from * MANY_ARCS < self.keys.len() && self.keys.len() > MANY_ARCS {
+            // Where the first one is so near there are more.
+            return None;
+        }
         let mut next = || {
             let place = self.ready.first_due(from, self.keys.len(), now);
             from = place.map_or(self.keys.len(), |place| place + 1);

@@ -124,17 +124,22 @@ impl Stock {
         group
     }
 
-    /// What there is to find of a group at `now`.
-    pub(super) fn standing(&mut self, group: GroupIdx, now: Now) -> Standing {
+    /// What there is to find of a group at `now`, but for how much of it is used.
+    pub(super) fn standing(&mut self, group: GroupIdx, now: Now) -> &Standing {
         let place = group.0 as usize;
-        match self.standings.get(place) {
-            Some(standing) if standing.holds(now) => *standing,
-            _ => {
-                let found = Standing::of(self.up_to_date(group, now), now);
-                self.standings[place] = found;
-                found
-            }
+        if !self.standings[place].holds(now) {
+            self.standings[place] = Standing::of(self.up_to_date(group, now), now);
         }
+        &self.standings[place]
+    }
+
+    /// What there is to find of a group at `now`.
+    pub(super) fn exact_standing(&mut self, group: GroupIdx, now: Now) -> &Standing {
+        let place = group.0 as usize;
+        if !self.standings[place].is_exact(now) {
+            self.standings[place] = Standing::of(self.up_to_date(group, now), now);
+        }
+        &self.standings[place]
     }
 
     /// What there is to find of a key.
@@ -167,9 +172,9 @@ impl Stock {
         self.key_standings[key.0 as usize].map(|key| key.group)
     }
 
-    /// Whether it is known what there is to find of a group at `now`.
-    pub(super) fn is_known(&self, group: GroupIdx, now: Now) -> bool {
-        self.standings[group.0 as usize].holds(now)
+    /// When a group can pay, if that has been looked at.
+    pub(super) fn known_free_at(&self, group: GroupIdx) -> Instant {
+        self.standings[group.0 as usize].free_at
     }
 
     /// Whether the key of `seat` can pay one request with `tokens` now. If not: a time before which
@@ -179,8 +184,14 @@ impl Stock {
         let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
         if key.plain && closed {
             let group = self.standing(key.group, now);
-            let fits = group.has_room_for(tokens);
-            return if group.free_at <= now.at && fits { Ok(()) } else { Err(group.free_at) };
+            if group.free_at > now.at {
+                return Err(group.free_at);
+            }
+            if group.has_room_for(tokens) {
+                return Ok(());
+            }
+            let group = self.exact_standing(key.group, now);
+            return if group.has_room_for(tokens) { Ok(()) } else { Err(group.free_at) };
         }
         if self.free_at(seat, tokens, Leases::Expire, now).0 <= now.at {
             return Ok(());
@@ -198,8 +209,11 @@ impl Stock {
     ) -> (Instant, Option<WaitsFor>) {
         let key = self.key_standing(seat.key);
         let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
-        let known = (key.plain && closed).then(|| self.standing(key.group, now));
-        let known = known.and_then(|group| group.free_at(tokens, now));
+        let known = if key.plain && closed {
+            self.standing(key.group, now).free_at(tokens, now)
+        } else {
+            None
+        };
         known.unwrap_or_else(|| self.free_at(seat, tokens, Leases::Expire, now))
     }
 

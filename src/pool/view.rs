@@ -25,13 +25,17 @@ pub(super) struct View {
     seats_of: SeatsOf,
 }
 
-/// The seats of each key: they stand together in `seats`, where those of the key at `n` begin at
-/// `begins[n]`. The numbers are small ones, so that more of them are in one line of memory.
+/// The seats of each key. The numbers are small ones, so that more of them are in one line of
+/// memory.
 #[derive(Clone, Debug)]
-struct SeatsOf {
-    begins: Vec<u32>,
-    seats: Vec<u32>,
+enum SeatsOf {
+    /// Each has one at most: its place, or [`NO_SEAT`].
+    One(Vec<u32>),
+    /// They stand together in `seats`, where those of the key at `n` begin at `begins[n]`.
+    Several { begins: Vec<u32>, seats: Vec<u32> },
 }
+
+const NO_SEAT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seat<'a> {
@@ -113,9 +117,12 @@ impl View {
     }
 
     /// `key` cannot pay before `bound`, but perhaps earlier than thought.
-    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant) {
+    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant, now: Instant) {
         for seat in self.seats_of.key(key) {
-            set_bound(&mut self.ready, &mut self.tiers, seat, bound);
+            // Of what is past by now it does not matter how long it has been.
+            if bound > now || self.ready.bound(seat) > now {
+                set_bound(&mut self.ready, &mut self.tiers, seat, bound);
+            }
         }
     }
 
@@ -160,6 +167,16 @@ fn tier_of(tiers: &[Tier], seat: usize) -> usize {
 
 impl SeatsOf {
     fn new(seats: &[KeyIdx], keys: usize) -> Self {
+        let mut one = vec![NO_SEAT; keys];
+        for (place, key) in (0..).zip(seats) {
+            if std::mem::replace(&mut one[key.0 as usize], place) != NO_SEAT {
+                return Self::several(seats, keys);
+            }
+        }
+        Self::One(one)
+    }
+
+    fn several(seats: &[KeyIdx], keys: usize) -> Self {
         let mut begins = vec![0; keys + 1];
         for key in seats {
             begins[key.0 as usize + 1] += 1;
@@ -174,18 +191,28 @@ impl SeatsOf {
             places[*next as usize] = place;
             *next += 1;
         }
-        Self { begins, seats: places }
+        Self::Several { begins, seats: places }
     }
 
     fn key(&self, key: KeyIdx) -> impl Iterator<Item = usize> {
         let key = key.0 as usize;
-        let seats = self.begins[key] as usize..self.begins[key + 1] as usize;
-        self.seats[seats].iter().map(|seat| *seat as usize)
+        let seats = match self {
+            Self::One(one) => &one[key..=key],
+            Self::Several { begins, seats } => {
+                &seats[begins[key] as usize..begins[key + 1] as usize]
+            }
+        };
+        seats.iter().filter(|seat| **seat != NO_SEAT).map(|seat| *seat as usize)
     }
 
     /// How many keys have a seat.
     fn keys(&self) -> usize {
-        self.begins.windows(2).filter(|pair| pair[0] < pair[1]).count()
+        match self {
+            Self::One(one) => one.iter().filter(|seat| **seat != NO_SEAT).count(),
+            Self::Several { begins, .. } => {
+                begins.windows(2).filter(|pair| pair[0] < pair[1]).count()
+            }
+        }
     }
 }
 

@@ -60,9 +60,9 @@ impl Views {
     }
 
     /// `key` cannot pay before `bound`, but perhaps earlier than thought.
-    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant) {
+    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant, now: Instant) {
         for view in &mut self.all {
-            view.ease(key, bound);
+            view.ease(key, bound, now);
         }
     }
 }
