@@ -17,7 +17,7 @@ use super::view::{Tier, View, serves};
 const SMALL_TIER: usize = 64;
 
 /// How many seats of a large tier are sampled.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
 
 /// How many seats are looked at for a user one by one in the order of the user's ranks.
 const MOST_LOOKS: usize = 64;
@@ -180,12 +180,8 @@ impl Choice<'_> {
         best.map(|(_, seat)| seat)
     }
 
-    /// Some affordable seats of a large tier; all of them if they are few.
+    /// Some affordable seats of a large tier.
     fn sample(&mut self, tier: &Range<usize>) -> [Option<usize>; SAMPLE] {
-        if let Some(due) = self.few_due(tier) {
-            self.fetch_standings(&due);
-            return due.map(|seat| seat.filter(|&seat| self.affordable(seat)));
-        }
         let mut draws = [None; SAMPLE];
         for draw in &mut draws {
             let from = tier.start + self.random.index(tier.len());
@@ -201,23 +197,6 @@ impl Choice<'_> {
             }
         }
         draws
-    }
-
-    /// The seats of `tier` that may be free, if they are no more than a sample.
-    fn few_due(&self, tier: &Range<usize>) -> Option<[Option<usize>; SAMPLE]> {
-        let first = self.view.ready().first_due(tier.start, tier.end, self.now.at);
-        if first.is_some_and(|seat| (seat - tier.start) * SMALL_TIER < tier.len()) {
-            // Where the first one is so near there are more.
-            return None;
-        }
-        let mut from = tier.start;
-        let mut next = || {
-            let seat = self.view.ready().first_due(from, tier.end, self.now.at);
-            from = seat.map_or(tier.end, |seat| seat + 1);
-            seat
-        };
-        let due = std::array::from_fn(|_| next());
-        next().is_none().then_some(due)
     }
 
     /// The first seat from `from` on, around the tier, that may be free.

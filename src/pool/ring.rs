@@ -5,9 +5,10 @@ use super::affinity::{self, POINTS};
 use super::ready::Ready;
 use super::time::Instant;
 
-/// If the first key that may be free is within one of so many parts of the circle, there are more
-/// than a few.
-const MANY_ARCS: usize = 64;
+/// So many keys are looked at each by itself. If the first one that may be free is within one of
+/// so many parts of the circle, there are mostly more than these.
+const FEW: usize = 8;
+const PARTS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) struct Ring {
@@ -88,11 +89,10 @@ impl Ring {
         begin + before.count()
     }
 
-    /// The places of the keys that may be free, if they are no more than a user's points.
-    fn few_due(&self, now: Instant) -> Option<[Option<usize>; POINTS]> {
+    /// The places of the keys that may be free, if they are few.
+    fn few_due(&self, now: Instant) -> Option<[Option<usize>; FEW]> {
         let mut from = self.ready.first_due(0, self.keys.len(), now).unwrap_or(self.keys.len());
-        if from * MANY_ARCS < self.keys.len() && self.keys.len() > MANY_ARCS {
-            // Where the first one is so near there are more.
+        if self.keys.len() > FEW && from < self.keys.len() / PARTS {
             return None;
         }
         let mut next = || {
@@ -114,7 +114,9 @@ impl Search {
                 let far = points.map(|point| ring.keys[place].wrapping_sub(point));
                 (far.into_iter().min().unwrap_or(u64::MAX), place)
             };
-            return Self(due.map(|place| place.map(near)));
+            let mut nearest = [None; POINTS];
+            nearest[..FEW].copy_from_slice(&due.map(|place| place.map(near)));
+            return Self(nearest);
         }
         // One step of every point after the other: so memory is asked for all of them at once.
         let begins = points.map(|point| ring.arc_of(point));
