@@ -187,7 +187,7 @@ impl Choice<'_> {
             let from = tier.start + self.random.index(tier.len());
             *draw = self.due_around(from, tier);
         }
-        self.fetch_standings(&draws);
+        self.stock.fetch_standings(draws.iter().flatten().map(|&seat| self.key(seat)));
         for draw in 0..SAMPLE {
             let Some(seat) = draws[draw].filter(|&seat| !self.affordable(seat)) else { continue };
             draws[draw] = self.next_around(seat, tier);
@@ -203,10 +203,6 @@ impl Choice<'_> {
     fn due_around(&self, from: usize, tier: &Range<usize>) -> Option<usize> {
         let (ready, now) = (self.view.ready(), self.now.at);
         ready.first_due(from, tier.end, now).or_else(|| ready.first_due(tier.start, from, now))
-    }
-
-    fn fetch_standings(&self, seats: &[Option<usize>]) {
-        self.stock.fetch_standings(seats.iter().flatten().map(|&seat| self.key(seat)));
     }
 
     /// An affordable seat drawn in proportion to `weight`.

@@ -9,6 +9,7 @@
 
 use std::hint::black_box;
 
+use super::core::Pool;
 use super::group::{Group, GroupIdx};
 use super::key::{Key, KeyIdx};
 use super::stock::Stock;
@@ -16,21 +17,29 @@ use super::stock::Stock;
 /// So many keys are at hand anyway.
 const FEW: usize = 256;
 
-impl Stock {
-    /// What a grant or a report of `key` uses, and of its `group`.
-    pub(super) fn fetch(&self, key: KeyIdx, group: GroupIdx) {
-        if self.keys.len() > FEW {
-            black_box(self[key].fetch() ^ self[group].fetch());
+impl Pool {
+    /// What a grant of `key` uses, and of its `group`.
+    pub(super) fn fetch_for_grant(&self, key: KeyIdx, group: GroupIdx) {
+        if self.stock.keys.len() > FEW {
+            let (holder, group) = (&self.stock[key], &self.stock[group]);
+            black_box(holder.fetch() ^ group.fetch() ^ self.views.fetch(key));
         }
     }
 
+    /// What a report of `key` uses, and of its `group`.
+    pub(super) fn fetch_for_report(&self, key: KeyIdx, group: GroupIdx) {
+        if self.stock.keys.len() > FEW {
+            black_box(self.stock[key].fetch() ^ self.stock[group].fetch());
+        }
+    }
+}
+
+impl Stock {
     /// What a search finds of `keys`.
     pub(super) fn fetch_standings(&self, keys: impl Iterator<Item = KeyIdx>) {
-        let mut seen = 0;
-        for group in keys.filter_map(|key| self.known_group(key)) {
-            seen ^= self.known_free_at(group).as_nanos();
-        }
-        black_box(seen);
+        let groups = keys.filter_map(|key| self.known_group(key));
+        let free = groups.map(|group| self.known_free_at(group).as_nanos());
+        black_box(free.fold(0, |seen, at| seen ^ at));
     }
 }
 

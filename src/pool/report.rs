@@ -104,7 +104,7 @@ impl Pool {
     ) -> Result<(Reported, Arc<Ask>), LeaseGone> {
         self.advance(now);
         let (seq, lease) = self.leases.close(id)?;
-        self.stock.fetch(lease.key, lease.group);
+        self.fetch_for_report(lease.key, lease.group);
         if self.facts.is_some() {
             self.note(What::Reported { lease: seq, report: report.clone() }, now);
         }

@@ -64,6 +64,11 @@ impl Ring {
         Self { keys, seats, arcs, shift, first_seat, places, ready }
     }
 
+    /// Has memory bring the bound of `seat`.
+    pub(super) fn fetch(&self, seat: usize) -> u64 {
+        self.ready.bound(self.places[seat - self.first_seat] as usize).as_nanos()
+    }
+
     /// Sets the bound of `seat`.
     pub(super) fn set(&mut self, seat: usize, bound: Instant) {
         self.ready.set(self.places[seat - self.first_seat] as usize, bound);

@@ -119,7 +119,7 @@ impl Pool {
         now: Now,
     ) -> Lease {
         let group = self.stock.key_standing(key).group;
-        self.stock.fetch(key, group);
+        self.fetch_for_grant(key, group);
         if self.facts.is_some() {
             let key = self.stock[key].settings.id.clone();
             self.note(What::Granted { key, model: model.clone(), ask: ask.clone() }, now);
@@ -192,6 +192,9 @@ impl Pool {
     /// well if there is one.
     pub(super) fn untried(&self, view: ViewIdx, ask: &Ask, key: Option<&KeyId>) -> usize {
         let view = &self.views[view];
+        if ask.is_open() && key.is_none() {
+            return view.keys;
+        }
         let tried = ask.request.exclude.iter().chain(&ask.tried).chain(key);
         let mut excluded: Vec<&KeyId> = tried.collect();
         excluded.sort_unstable();

@@ -126,6 +126,15 @@ impl View {
         }
     }
 
+    /// Has memory bring the bounds of the seats of `key`.
+    pub(super) fn fetch(&self, key: KeyIdx) -> u64 {
+        let bounds = self.seats_of(key).map(|seat| {
+            let ring = self.tiers[self.tier_of(seat)].ring.as_ref();
+            self.ready.bound(seat).as_nanos() ^ ring.map_or(0, |ring| ring.fetch(seat))
+        });
+        bounds.fold(0, |seen, bound| seen ^ bound)
+    }
+
     /// The seats by their bounds, which are changed with [`View::bound`].
     pub(super) fn ready(&self) -> &Ready {
         &self.ready

@@ -18,9 +18,14 @@ const MOST_VIEWS: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ViewIdx(usize);
 
+/// So many filters are compared sooner than one is hashed.
+const FEW: usize = 8;
+
 #[derive(Debug, Default)]
 pub(super) struct Views {
     all: Vec<View>,
+    /// The filter of each.
+    filters: Vec<Filter>,
     by_filter: HashMap<Filter, ViewIdx>,
 }
 
@@ -40,7 +45,12 @@ impl IndexMut<ViewIdx> for Views {
 impl Views {
     /// The view for `filter`, which is made if there is none.
     pub(super) fn of(&mut self, filter: &Filter, stock: &mut Stock, rules: &Rules) -> ViewIdx {
-        if let Some(&idx) = self.by_filter.get(filter) {
+        let known = if self.filters.len() <= FEW {
+            self.filters.iter().position(|known| known == filter).map(ViewIdx)
+        } else {
+            self.by_filter.get(filter).copied()
+        };
+        if let Some(idx) = known {
             return idx;
         }
         if self.all.len() >= MOST_VIEWS {
@@ -49,6 +59,7 @@ impl Views {
         let idx = ViewIdx(self.all.len());
         let named = stock.in_own_names(filter);
         self.all.push(View::new(&named, &stock.keys, rules.seat_order()));
+        self.filters.push(filter.clone());
         self.by_filter.insert(filter.clone(), idx);
         idx
     }
@@ -56,7 +67,13 @@ impl Views {
     /// Forgets every view: keys or rules are others.
     pub(super) fn clear(&mut self) {
         self.all.clear();
+        self.filters.clear();
         self.by_filter.clear();
+    }
+
+    /// Has memory bring what is written of `key` when it cannot pay any more, in the first views.
+    pub(super) fn fetch(&self, key: KeyIdx) -> u64 {
+        self.all.iter().take(FEW).fold(0, |seen, view| seen ^ view.fetch(key))
     }
 
     /// `key` cannot pay before `bound`, but perhaps earlier than thought.
