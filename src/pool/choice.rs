@@ -188,10 +188,10 @@ impl Choice<'_> {
             *draw = self.due_around(from, tier);
         }
         self.stock.fetch_standings(draws.iter().flatten().map(|&seat| self.key(seat)));
-        for draw in 0..SAMPLE {
-            let Some(seat) = draws[draw].filter(|&seat| !self.affordable(seat)) else { continue };
-            draws[draw] = self.next_around(seat, tier);
-            if draws[draw].is_none() {
+        for draw in &mut draws {
+            let Some(seat) = draw.filter(|&seat| !self.affordable(seat)) else { continue };
+            *draw = self.next_around(seat, tier);
+            if draw.is_none() {
                 // Nor would another look around the tier find one.
                 return [None; SAMPLE];
             }

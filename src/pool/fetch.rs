@@ -45,7 +45,11 @@ impl Stock {
 
 impl Key {
     fn fetch(&self) -> u64 {
-        self.settings.id.fetch() ^ self.record.fetch() ^ u64::from(self.last_granted.is_some())
+        let places = u64::from(self.group.0 ^ self.provider.0);
+        places
+            ^ self.settings.id.fetch()
+            ^ self.record.fetch()
+            ^ u64::from(self.last_granted.is_some())
     }
 }
 

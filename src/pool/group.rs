@@ -195,9 +195,9 @@ impl Group {
     /// Has memory bring what a grant and a report use of it, but for its parts.
     pub(super) fn fetch_own(&self) -> u64 {
         let first = self.members.first().map_or(0, |key| u64::from(key.0));
-        let limits = self.max_concurrent.unwrap_or(0) ^ self.limits.rpm.map_or(0, |rpm| rpm.get());
         first
-            ^ limits
+            ^ self.max_concurrent.unwrap_or(0)
+            ^ u64::from(self.limits.rpm.is_some())
             ^ self.in_flight.len() as u64
             ^ u64::from(self.warned.rpd.is_some())
             ^ u64::from(self.holding == Holding::Alone)

@@ -110,6 +110,7 @@ impl Quota {
         let windows = [&self.requests, &self.tokens].into_iter().flatten();
         windows.fold(self.day.used(), |seen, window| seen ^ window.fetch())
             ^ u64::from(self.last_use.is_some())
+            ^ u64::from(self.burst.is_some())
     }
 
     /// Forgets what is over. Every other method expects this to have been called with its `now`.

@@ -130,7 +130,9 @@ impl Models {
 
     /// Has memory bring what a use for the first model writes to.
     pub(super) fn fetch(&self) -> u64 {
-        self.first.as_ref().map_or(0, |(_, record)| record.total.grants ^ record.today.expired)
+        self.first.as_ref().map_or(0, |(_, record)| {
+            record.total.grants ^ record.today.grants ^ record.today.expired
+        })
     }
 }
 
@@ -179,7 +181,9 @@ impl Record {
 
     /// Has memory bring what a use writes to.
     pub(super) fn fetch(&self) -> u64 {
-        self.models.fetch() ^ self.total.grants ^ self.today.expired ^ self.consecutive_failures
+        let days = u64::from(self.last_used.is_some()) ^ u64::from(self.day.is_some());
+        let uses = self.total.grants ^ self.today.grants ^ self.today.expired;
+        days ^ uses ^ self.models.fetch()
     }
 
     /// Begins to count anew what is counted by the day, if `day` is another.

@@ -127,7 +127,7 @@ impl Window {
     /// Has memory bring the charges that leave next and those that came last.
     pub(super) fn fetch(&self) -> u64 {
         let ends = [self.charges.front(), self.charges.back()].into_iter().flatten();
-        ends.fold(0, |seen, charge| seen ^ charge.amount)
+        ends.fold(self.sum ^ self.gone, |seen, charge| seen ^ charge.amount)
     }
 
     /// The charges with how long before `handover` each was.
