@@ -264,3 +264,35 @@ impl Record {
 /// The most models that are counted apart for one key: a key without models serves whatever name
 /// a caller invents.
 const MOST_MODELS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_each_model_apart_up_to_the_most() {
+        let mut record = Record::default();
+        for number in (0..=MOST_MODELS).chain([0, 1, 1]) {
+            record.granted(Some(&format!("model-{number}").into()), WallTime::default());
+        }
+        let grants = |number: usize| {
+            record.models.get(&format!("model-{number}")).map(|model| model.total.grants)
+        };
+        assert_eq!([0, 1, 2].map(grants), [Some(2), Some(3), Some(1)]);
+        assert_eq!(grants(MOST_MODELS), None);
+        assert_eq!(record.total.grants, MOST_MODELS as u64 + 4);
+        assert_eq!(record.models.names().count(), MOST_MODELS);
+    }
+
+    #[test]
+    fn the_models_are_written_and_read_in_order() {
+        let mut record = Record::default();
+        for name in ["pro", "flash"] {
+            record.granted(Some(&name.into()), WallTime::default());
+        }
+        let written = postcard::to_stdvec(&record.models).unwrap();
+        let read: Models = postcard::from_bytes(&written).unwrap();
+        assert_eq!(read.names().map(|name| &**name).collect::<Vec<_>>(), ["pro", "flash"]);
+        assert_eq!(postcard::to_stdvec(&read).unwrap(), written);
+    }
+}
