@@ -132,7 +132,7 @@ impl Pool {
     pub(super) fn ease(&mut self, group: GroupIdx, now: Now) {
         let bound = self.stock.standing(group, now).free_at;
         for &key in &self.stock[group].members {
-            self.views.ease(key, bound, now.at);
+            self.views.bound(key, bound, now.at);
         }
     }
 
@@ -141,14 +141,14 @@ impl Pool {
         let provider = self.stock[key].provider;
         for idx in self.stock.by_id.values() {
             if self.stock[*idx].provider == provider {
-                self.views.ease(*idx, Instant::ZERO, Instant::ZERO);
+                self.views.ease(*idx, Instant::ZERO);
             }
         }
     }
 
     /// `key` may be free earlier than thought.
     pub(super) fn ease_key(&mut self, key: KeyIdx) {
-        self.views.ease(key, Instant::ZERO, Instant::ZERO);
+        self.views.ease(key, Instant::ZERO);
     }
 
     /// The view of the keys that match `ask`.

@@ -77,7 +77,12 @@ impl Views {
     }
 
     /// `key` cannot pay before `bound`, but perhaps earlier than thought.
-    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant, now: Instant) {
+    pub(super) fn ease(&mut self, key: KeyIdx, bound: Instant) {
+        self.bound(key, bound, Instant::ZERO);
+    }
+
+    /// The same at `now`.
+    pub(super) fn bound(&mut self, key: KeyIdx, bound: Instant, now: Instant) {
         for view in &mut self.all {
             view.ease(key, bound, now);
         }
