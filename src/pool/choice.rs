@@ -156,7 +156,7 @@ impl Choice<'_> {
         let mut best: Option<(f64, usize)> = None;
         let small = tier.len() <= SMALL_TIER;
         let mut look = |choice: &mut Self, seat: usize| {
-            let group = choice.stock.key_standing(choice.key(seat)).group;
+            let group = choice.stock.places(choice.key(seat)).group;
             let used = if small {
                 choice.stock.exact_standing(group, choice.now).used
             } else {

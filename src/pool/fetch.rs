@@ -12,6 +12,7 @@ use std::hint::black_box;
 use super::core::Pool;
 use super::group::{Group, GroupIdx};
 use super::key::{Key, KeyIdx};
+use super::settings::KeyId;
 use super::stock::Stock;
 
 /// So many keys are at hand anyway.
@@ -21,20 +22,24 @@ impl Pool {
     /// What a grant of `key` uses, and of its `group`.
     pub(super) fn fetch_for_grant(&self, key: KeyIdx, group: GroupIdx) {
         if self.stock.keys.len() > FEW {
-            let (holder, group) = (&self.stock[key], &self.stock[group]);
-            black_box(holder.fetch() ^ group.fetch() ^ self.views.fetch(key));
+            black_box(self.stock.fetch(key, group) ^ self.views.fetch(key));
         }
     }
 
     /// What a report of `key` uses, and of its `group`.
     pub(super) fn fetch_for_report(&self, key: KeyIdx, group: GroupIdx) {
         if self.stock.keys.len() > FEW {
-            black_box(self.stock[key].fetch() ^ self.stock[group].fetch());
+            black_box(self.stock.fetch(key, group));
         }
     }
 }
 
 impl Stock {
+    fn fetch(&self, key: KeyIdx, group: GroupIdx) -> u64 {
+        let id = self.known_id(key).map_or(0, KeyId::fetch);
+        id ^ self[key].fetch() ^ self[group].fetch()
+    }
+
     /// What a search finds of `keys`.
     pub(super) fn fetch_standings(&self, keys: impl Iterator<Item = KeyIdx>) {
         let groups = keys.filter_map(|key| self.known_group(key));
@@ -45,11 +50,7 @@ impl Stock {
 
 impl Key {
     fn fetch(&self) -> u64 {
-        let places = u64::from(self.group.0 ^ self.provider.0);
-        places
-            ^ self.settings.id.fetch()
-            ^ self.record.fetch()
-            ^ u64::from(self.last_granted.is_some())
+        self.record.fetch() ^ u64::from(self.last_granted.is_some())
     }
 }
 

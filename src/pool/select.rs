@@ -14,6 +14,7 @@ use super::request::{Ask, SelectRequest};
 use super::settings::KeyId;
 use super::sharing::wishes;
 use super::snapshot::What;
+use super::standing::KeyPlaces;
 use super::time::{Instant, Now, WallTime};
 use super::transition::Change;
 use super::view::{Seat, has_model, mismatch};
@@ -118,10 +119,11 @@ impl Pool {
         model: Option<Arc<str>>,
         now: Now,
     ) -> Lease {
-        let group = self.stock.key_standing(key).group;
+        let KeyPlaces { group, provider, .. } = self.stock.places(key);
+        let provider = provider.0 as usize;
         self.fetch_for_grant(key, group);
         if self.facts.is_some() {
-            let key = self.stock[key].settings.id.clone();
+            let key = self.stock.id(key).clone();
             self.note(What::Granted { key, model: model.clone(), ask: ask.clone() }, now);
         }
         let tokens = self.rules.tokens(&ask.request);
@@ -131,7 +133,7 @@ impl Pool {
             self.sharing.part_used = Some(now.at);
         }
         let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
-        self.stock.breaker_of(key).granted(seq, expires, now.at);
+        self.stock.providers[provider].breaker.granted(seq, expires, now.at);
         let model = model.or_else(|| self.stock.first_model(key).cloned());
         self.leases.open(OpenLease {
             key,
@@ -143,12 +145,11 @@ impl Pool {
         });
         self.stock.roll_record(key, now).granted(model.as_ref(), now.wall);
         self.stock.granted_last(key, seq);
-        let holder = &self.stock[key];
         let lease = Lease {
             id: self.leases.id(seq),
-            key_id: holder.settings.id.clone(),
+            key_id: self.stock.id(key).clone(),
             // The same name, of which there is one for all keys: it is at hand.
-            provider: self.stock.providers[holder.provider.0 as usize].name.clone(),
+            provider: self.stock.providers[provider].name.clone(),
             model,
             expires_at: now.wall_at(expires),
             use_within: self.rules.guard,

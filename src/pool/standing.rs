@@ -10,6 +10,7 @@ use super::names::{NameIdx, Names};
 use super::outcome::LimitKind;
 use super::quota::MINUTE;
 use super::request::MOST_TOKENS;
+use super::settings::KeyId;
 use super::time::{Instant, Now, WallTime};
 
 /// What was found of a group. Each is one line of memory.
@@ -117,8 +118,15 @@ impl Standing {
 const DAY: WaitsFor = WaitsFor::Limit(LimitKind::Rpd);
 
 /// What was found of a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct KeyStanding {
+    pub(super) id: KeyId,
+    pub(super) places: KeyPlaces,
+}
+
+/// Where what a key needs is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyPlaces {
     pub(super) group: GroupIdx,
     pub(super) provider: ProviderIdx,
     /// Its first model.
@@ -131,7 +139,8 @@ impl KeyStanding {
     pub(super) fn of(key: &Key, models: &mut Names) -> Self {
         let plain = key.is_usable() && key.refused_models.is_empty();
         let model = key.settings.models.first().map(|model| models.place(model));
-        Self { group: key.group, provider: key.provider, model, plain }
+        let places = KeyPlaces { group: key.group, provider: key.provider, model, plain };
+        Self { id: key.settings.id.clone(), places }
     }
 }
 

@@ -17,7 +17,7 @@ use super::record::{Outcomes, Record};
 use super::request::{Failure, Filter};
 use super::settings::KeyId;
 use super::sharing::GroupIndex;
-use super::standing::{KeyStanding, Standing};
+use super::standing::{KeyPlaces, KeyStanding, Standing};
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
 
@@ -143,15 +143,25 @@ impl Stock {
     }
 
     /// What there is to find of a key.
-    pub(super) fn key_standing(&mut self, key: KeyIdx) -> KeyStanding {
+    fn key_standing(&mut self, key: KeyIdx) -> &KeyStanding {
         let place = key.0 as usize;
         let found = || KeyStanding::of(&self.keys[place], &mut self.models);
-        *self.key_standings[place].get_or_insert_with(found)
+        self.key_standings[place].get_or_insert_with(found)
+    }
+
+    /// Where what a key needs is.
+    pub(super) fn places(&mut self, key: KeyIdx) -> KeyPlaces {
+        self.key_standing(key).places
+    }
+
+    /// The id of a key.
+    pub(super) fn id(&mut self, key: KeyIdx) -> &KeyId {
+        &self.key_standing(key).id
     }
 
     /// The first model of a key.
     pub(super) fn first_model(&mut self, key: KeyIdx) -> Option<&Arc<str>> {
-        let model = self.key_standing(key).model?;
+        let model = self.places(key).model?;
         Some(&self.models[model])
     }
 
@@ -169,7 +179,12 @@ impl Stock {
 
     /// The group of a key, if that has been looked at.
     pub(super) fn known_group(&self, key: KeyIdx) -> Option<GroupIdx> {
-        self.key_standings[key.0 as usize].map(|key| key.group)
+        self.key_standings[key.0 as usize].as_ref().map(|key| key.places.group)
+    }
+
+    /// The id of a key, if it has been looked at.
+    pub(super) fn known_id(&self, key: KeyIdx) -> Option<&KeyId> {
+        self.key_standings[key.0 as usize].as_ref().map(|key| &key.id)
     }
 
     /// When a group can pay, if that has been looked at.
@@ -180,7 +195,7 @@ impl Stock {
     /// Whether the key of `seat` can pay one request with `tokens` now. If not: a time before which
     /// it can pay no request at all.
     pub(super) fn pays(&mut self, seat: Seat<'_>, tokens: u64, now: Now) -> Result<(), Instant> {
-        let key = self.key_standing(seat.key);
+        let key = self.places(seat.key);
         let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
         if key.plain && closed {
             let group = self.standing(key.group, now);
@@ -207,7 +222,7 @@ impl Stock {
         tokens: u64,
         now: Now,
     ) -> (Instant, Option<WaitsFor>) {
-        let key = self.key_standing(seat.key);
+        let key = self.places(seat.key);
         let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
         let known = if key.plain && closed {
             self.standing(key.group, now).free_at(tokens, now)
@@ -303,7 +318,8 @@ impl Stock {
 
     /// The record of a key, up to date.
     pub(super) fn roll_record(&mut self, key: KeyIdx, now: Now) -> &mut Record {
-        let day = self.group_of(key, now).quota.day().number();
+        let group = self.places(key).group;
+        let day = self.up_to_date(group, now).quota.day().number();
         // Nothing of it has a say in what the key can pay.
         let record = &mut self.keys[key.0 as usize].record;
         record.roll(day);

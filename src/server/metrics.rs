@@ -18,7 +18,7 @@ pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem>
     for (key, read) in service.remote_secrets.last_read() {
         service.metrics.secrets.read(key, read);
     }
-    let mut reading = service.call(|pool, now| Reading::begin(pool, now));
+    let mut reading = service.call(Reading::begin);
     service.call_for_keys(|pool, keys, now| reading.add(pool, keys, now)).await;
     let around = Surroundings {
         serving: !service.is_draining(),

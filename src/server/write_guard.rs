@@ -171,7 +171,8 @@ mod tests {
                 assert_eq!(more, 0, "after piece {piece}");
             }
         };
-        let (written, ()) = tokio::join!(guard.write_all(&vec![0; 3 * PIECE]), others);
+        let answer = vec![0; 3 * PIECE];
+        let (written, ()) = tokio::join!(guard.write_all(&answer), others);
         written.unwrap();
     }
 
