@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -164,8 +164,24 @@ impl Client {
         self.0.get_mut().write_all(requests).unwrap();
     }
 
+    /// Asks, and throws the body of the answer away as it comes: who scrapes from another machine
+    /// takes no processor of this one to keep and read it.
+    #[allow(dead_code, reason = "not every bench scrapes")]
+    pub(crate) fn skim(&mut self, request: &[u8]) {
+        self.send(request);
+        let length = self.head() as u64;
+        io::copy(&mut self.0.by_ref().take(length), &mut io::sink()).unwrap();
+    }
+
     /// The body of the next answer.
     pub(crate) fn answer(&mut self) -> String {
+        let mut body = vec![0; self.head()];
+        self.0.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    /// How long the body of the next answer is.
+    fn head(&mut self) -> usize {
         let (mut line, mut length) = (String::new(), 0);
         self.0.read_line(&mut line).unwrap();
         assert!(line.starts_with("HTTP/1.1 200"), "{line}");
@@ -176,8 +192,6 @@ impl Client {
                 length = value.trim().parse().unwrap();
             }
         }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        String::from_utf8(body).unwrap()
+        length
     }
 }

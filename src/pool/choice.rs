@@ -17,7 +17,7 @@ use super::view::{Tier, View, serves};
 const SMALL_TIER: usize = 64;
 
 /// How many seats of a large tier are sampled.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
 
 /// How many seats are looked at for a user one by one in the order of the user's ranks.
 const MOST_LOOKS: usize = 64;
@@ -41,8 +41,7 @@ impl Choice<'_> {
         {
             return Some(seat);
         }
-        let first = self.first_affordable(0..self.view.seats.len())?;
-        let tier = self.view.tier_of(first);
+        let tier = self.tier()?;
         if let Some(user) = &self.ask.request.user {
             return self.ranked_first(affinity::hash(user), tier);
         }
@@ -51,12 +50,22 @@ impl Choice<'_> {
         match self.rules.strategy {
             Strategy::RoundRobin => self.next_around(next, &seats),
             Strategy::LeastUtilized => self.least_utilized(next, &seats),
-            Strategy::Weighted => self.drawn(&seats, |choice, seat| {
-                choice.stock[choice.view.seats[seat].key].settings.weight.get()
-            }),
+            Strategy::Weighted => self
+                .drawn(&seats, |choice, seat| choice.stock[choice.key(seat)].settings.weight.get()),
             Strategy::Random => self.drawn(&seats, |_, _| 1),
-            Strategy::FallbackOrder => Some(first),
+            Strategy::FallbackOrder => self.first_affordable(seats),
         }
+    }
+
+    /// The first tier of which a seat can serve the ask. If there is one tier it is that one, and
+    /// whether it can pay turns out when one of its seats is chosen.
+    fn tier(&mut self) -> Option<usize> {
+        let all = 0..self.view.seats.len();
+        if self.view.tiers.len() == 1 {
+            return self.view.ready().first_due(all.start, all.end, self.now.at).map(|_| 0);
+        }
+        let first = self.first_affordable(all)?;
+        Some(self.view.tier_of(first))
     }
 
     fn tokens(&self) -> u64 {
@@ -64,7 +73,7 @@ impl Choice<'_> {
     }
 
     fn key(&self, seat: usize) -> KeyIdx {
-        self.view.seats[seat].key
+        self.view.seats[seat]
     }
 
     /// Whether `seat` can serve the ask now. Raises its bound if it could serve nobody.
@@ -72,7 +81,7 @@ impl Choice<'_> {
         if self.view.ready().bound(seat) > self.now.at {
             return false;
         }
-        let place = &self.view.seats[seat];
+        let place = self.view.seat(seat);
         if let Err(bound) = self.stock.pays(place, self.tokens(), self.now) {
             if bound > self.now.at {
                 self.view.bound(seat, bound);
@@ -82,7 +91,7 @@ impl Choice<'_> {
         if self.ask.is_open() && self.ahead.is_empty() {
             return true;
         }
-        let key = &self.stock[place.key];
+        let key = &self.stock[self.key(seat)];
         !self.ask.excludes(&key.settings.id)
             && !self
                 .ahead
@@ -111,7 +120,7 @@ impl Choice<'_> {
     fn next_of_the_fallback_order(&mut self) -> Option<usize> {
         let rules = self.rules;
         let listed = rules.fallback_order.iter().filter_map(|id| self.stock.by_id.get(id));
-        let seats: Vec<usize> = listed.flat_map(|&key| self.view.seats_of(key)).copied().collect();
+        let seats: Vec<usize> = listed.flat_map(|&key| self.view.seats_of(key)).collect();
         seats.into_iter().find(|&seat| self.affordable(seat))
     }
 
@@ -145,14 +154,19 @@ impl Choice<'_> {
     /// around the tier if several have.
     fn least_utilized(&mut self, from: usize, tier: &Range<usize>) -> Option<usize> {
         let mut best: Option<(f64, usize)> = None;
+        let small = tier.len() <= SMALL_TIER;
         let mut look = |choice: &mut Self, seat: usize| {
-            let group = choice.stock.key_standing(choice.key(seat)).group;
-            let used = choice.stock.standing(group, choice.now).used;
+            let group = choice.stock.places(choice.key(seat)).group;
+            let used = if small {
+                choice.stock.exact_standing(group, choice.now).used
+            } else {
+                choice.stock.standing(group, choice.now).used_about(choice.now)
+            };
             if best.is_none_or(|(least, _)| used < least) {
                 best = Some((used, seat));
             }
         };
-        if tier.len() <= SMALL_TIER {
+        if small {
             for seat in (from..tier.end).chain(tier.start..from) {
                 if self.affordable(seat) {
                     look(self, seat);
@@ -168,9 +182,27 @@ impl Choice<'_> {
 
     /// Some affordable seats of a large tier.
     fn sample(&mut self, tier: &Range<usize>) -> [Option<usize>; SAMPLE] {
-        let draws: [usize; SAMPLE] =
-            std::array::from_fn(|_| tier.start + self.random.index(tier.len()));
-        draws.map(|from| self.next_around(from, tier))
+        let mut draws = [None; SAMPLE];
+        for draw in &mut draws {
+            let from = tier.start + self.random.index(tier.len());
+            *draw = self.due_around(from, tier);
+        }
+        self.stock.fetch_standings(draws.iter().flatten().map(|&seat| self.key(seat)));
+        for draw in &mut draws {
+            let Some(seat) = draw.filter(|&seat| !self.affordable(seat)) else { continue };
+            *draw = self.next_around(seat, tier);
+            if draw.is_none() {
+                // Nor would another look around the tier find one.
+                return [None; SAMPLE];
+            }
+        }
+        draws
+    }
+
+    /// The first seat from `from` on, around the tier, that may be free.
+    fn due_around(&self, from: usize, tier: &Range<usize>) -> Option<usize> {
+        let (ready, now) = (self.view.ready(), self.now.at);
+        ready.first_due(from, tier.end, now).or_else(|| ready.first_due(tier.start, from, now))
     }
 
     /// An affordable seat drawn in proportion to `weight`.

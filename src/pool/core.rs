@@ -132,7 +132,7 @@ impl Pool {
     pub(super) fn ease(&mut self, group: GroupIdx, now: Now) {
         let bound = self.stock.standing(group, now).free_at;
         for &key in &self.stock[group].members {
-            self.views.ease(key, bound);
+            self.views.bound(key, bound, now.at);
         }
     }
 
@@ -153,7 +153,7 @@ impl Pool {
 
     /// The view of the keys that match `ask`.
     pub(super) fn view_for(&mut self, ask: &Ask) -> ViewIdx {
-        self.views.of(&ask.request.filter, &self.stock, &self.rules)
+        self.views.of(&ask.request.filter, &mut self.stock, &self.rules)
     }
 
     pub(super) fn changed(&mut self, key: KeyIdx, change: Change, now: Now) {

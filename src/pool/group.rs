@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cooldown::Cooldown;
 use super::foreign::ForeignLeases;
+use super::in_flight::InFlight;
 use super::key::KeyIdx;
 use super::lease::{LeaseId, LeaseSeq};
 use super::outcome::{LearnedLimit, LimitKind};
@@ -98,8 +99,7 @@ pub(super) struct Group {
     pub(super) gone: BTreeSet<KeyId>,
     pub(super) quota: Quota,
     pub(super) cooldown: Cooldown,
-    /// The open leases and when they expire.
-    open: BTreeMap<LeaseSeq, Instant>,
+    in_flight: InFlight,
     max_concurrent: Option<u64>,
     limits: Limits,
     warned: Warned,
@@ -136,7 +136,7 @@ impl Group {
             gone: BTreeSet::new(),
             quota: Quota::new(&key.limits, &key.reset_zone, guard),
             cooldown: Cooldown::new(),
-            open: BTreeMap::new(),
+            in_flight: InFlight::default(),
             max_concurrent: key.limits.max_concurrent.map(Into::into),
             limits: key.limits,
             warned: Warned::default(),
@@ -157,7 +157,7 @@ impl Group {
 
     /// Whether it holds the lease `seq`.
     pub(super) fn holds(&self, seq: LeaseSeq) -> bool {
-        self.open.contains_key(&seq)
+        self.in_flight.expiry(seq).is_some()
     }
 
     /// Takes other limits; what was used stays used.
@@ -192,13 +192,25 @@ impl Group {
         self.quota.repace(&in_force, self.pacing.learnt());
     }
 
+    /// Has memory bring what a grant and a report use of it, but for its parts.
+    pub(super) fn fetch_own(&self) -> u64 {
+        let first = self.members.first().map_or(0, |key| u64::from(key.0));
+        first
+            ^ self.max_concurrent.unwrap_or(0)
+            ^ u64::from(self.limits.rpm.is_some())
+            ^ self.in_flight.len() as u64
+            ^ u64::from(self.warned.rpd.is_some())
+            ^ u64::from(self.holding == Holding::Alone)
+            ^ u64::from(self.foreign.is_empty())
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
 
     /// How many leases are open.
     pub(super) fn in_flight(&self) -> usize {
-        self.open.len()
+        self.in_flight.len()
     }
 
     /// The earliest time from `now` on at which the group can pay one request with `tokens`, and
@@ -223,7 +235,7 @@ impl Group {
         };
         bound(self.cooldown.until(now.at), WaitsFor::Cooldown);
         if leases == Leases::Expire {
-            let trial = self.cooldown.trial().and_then(|trial| self.open.get(&trial).copied());
+            let trial = self.cooldown.trial().and_then(|trial| self.in_flight.expiry(trial));
             bound(trial, WaitsFor::Trial);
             bound(self.slot_free_at(now.at), WaitsFor::Limit(LimitKind::Concurrency));
         }
@@ -235,11 +247,12 @@ impl Group {
     fn slot_free_at(&self, now: Instant) -> Option<Instant> {
         let most = self.max_concurrent?;
         if self.foreign.is_empty() {
-            let over = (self.open.len() as u64).checked_sub(most)?;
-            return self.open.values().nth(usize::try_from(over).unwrap_or(usize::MAX)).copied();
+            let over = (self.in_flight.len() as u64).checked_sub(most)?;
+            let over = usize::try_from(over).unwrap_or(usize::MAX);
+            return self.in_flight.iter().nth(over).map(|(_, expires)| expires);
         }
-        let mut ends: Vec<Instant> =
-            self.open.values().copied().chain(self.foreign.ends(now)).collect();
+        let own = self.in_flight.iter().map(|(_, expires)| expires);
+        let mut ends: Vec<Instant> = own.chain(self.foreign.ends(now)).collect();
         ends.sort_unstable();
         let over = (ends.len() as u64).checked_sub(most)?;
         ends.get(usize::try_from(over).unwrap_or(usize::MAX)).copied()
@@ -271,8 +284,8 @@ impl Group {
         if self.max_concurrent.is_none() {
             return Vec::new();
         }
-        let open = self.open.iter();
-        let own = open.map(|(seq, expires)| (name(*seq).to_string(), handover.ahead(*expires)));
+        let own = self.in_flight.iter();
+        let own = own.map(|(seq, expires)| (name(seq).to_string(), handover.ahead(expires)));
         own.chain(self.foreign.pack(handover)).collect()
     }
 
@@ -300,7 +313,7 @@ impl Group {
         expires: Instant,
         now: Now,
     ) -> Reservation {
-        self.open.insert(seq, expires);
+        self.in_flight.open(seq, expires);
         self.cooldown.granted(seq, now.at);
         self.quota.reserve(tokens, now)
     }
@@ -340,9 +353,9 @@ impl Group {
     /// Ends the lease `seq`. Says whether somebody may have waited for that.
     pub(super) fn release(&mut self, seq: LeaseSeq) -> bool {
         let was_trial = self.cooldown.trial() == Some(seq);
-        let was_full = self.max_concurrent.is_some_and(|most| self.open.len() as u64 >= most);
+        let was_full = self.max_concurrent.is_some_and(|most| self.in_flight.len() as u64 >= most);
         self.cooldown.ended(seq);
-        self.open.remove(&seq);
+        self.in_flight.end(seq);
         was_trial || was_full
     }
 
@@ -403,7 +416,7 @@ impl Group {
 
     /// Whether the group must be kept although no key is in it.
     pub(super) fn remembers(&self, now: Now) -> bool {
-        !self.open.is_empty()
+        !self.in_flight.is_empty()
             || self.holding.epoch().is_some()
             || self.quota.remembers(now)
             || self.cooldown.until(now.at).is_some()

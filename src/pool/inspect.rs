@@ -1,12 +1,10 @@
 //! Looking at the pool: the state of every key, its quota, its record.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::breaker::ProviderIdx;
 use super::core::Pool;
 use super::group::{Leases, WaitsFor};
-use super::key::{KeyIdx, Unusable};
+use super::key::{Key, KeyIdx, Unusable};
 use super::lease::{LeaseGone, LeaseId};
 use super::outcome::LimitKind;
 use super::pace::Pace;
@@ -163,11 +161,8 @@ impl Pool {
             down_until: provider.breaker.open_until().map(|until| now.wall_at(until)),
             rotations: provider.rotations,
         };
-        let keys: HashSet<ProviderIdx> =
-            self.stock.by_id.values().map(|&key| self.stock[key].provider).collect();
-        let with_key = |(place, _): &(usize, _)| keys.contains(&ProviderIdx::at(*place));
-        let providers = self.stock.providers.iter().enumerate().filter(with_key);
-        providers.map(|(_, provider)| view(provider)).collect()
+        let with_key = self.stock.providers.iter().filter(|provider| provider.groups > 0);
+        with_key.map(view).collect()
     }
 
     /// The key that was granted last.
@@ -187,13 +182,14 @@ impl Pool {
 
     /// Whether there is a usable key, whatever its quota; why not, for each key.
     pub fn usable(&self) -> Result<(), Vec<(KeyId, NoUse)>> {
+        if self.stock.keys.iter().any(Key::is_usable) {
+            return Ok(());
+        }
         let mut why = Vec::new();
         for key in self.configured() {
             let key = &self.stock[key];
-            match key.unusable() {
-                None => return Ok(()),
-                Some(unusable) => why.push((key.settings.id.clone(), NoUse::Unusable(unusable))),
-            }
+            let unusable = key.unusable().map(NoUse::Unusable);
+            why.extend(unusable.map(|unusable| (key.settings.id.clone(), unusable)));
         }
         Err(why)
     }

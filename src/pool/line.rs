@@ -79,6 +79,9 @@ impl Line {
 
     /// The head of every queue, the oldest first.
     pub(super) fn heads(&self) -> Vec<(WaiterId, Arc<Ask>)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let mut heads: Vec<WaiterId> =
             self.queues.values().filter_map(|queue| queue.first().copied()).collect();
         heads.sort_unstable();

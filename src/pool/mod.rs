@@ -3,10 +3,11 @@
 //!
 //! [`Pool`] is the only door. Inside, from the ground up: `time`, `settings` and `outcome` are the
 //! words; `window`, `bucket` and `day` each keep one limit and `quota` all of them; `cooldown` keeps
-//! failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group, `key` a
-//! key, `stock` all of them in `pages`, and `standing` what was last found of each; `views`, `view`,
-//! `ready` and `ring` find the keys for a request, `choice` picks one; `lease` and `line` keep who
-//! has a key and who waits for one; `revision` compares configurations; `select`, `waiting`,
+//! failures, `pace` what they teach, `breaker` those of a provider; `group` is a quota group and
+//! `in_flight` its open leases, `key` a key, `stock` all of them in `pages`, `standing` what was last
+//! found of each, `names` what they are called in common, and `fetch` has memory bring them; `views`,
+//! `view`, `ready` and `ring` find the keys for a request, `choice` picks one; `lease` and `line` keep
+//! who has a key and who waits for one; `revision` compares configurations; `select`, `waiting`,
 //! `report`, `reconfigure`, `inspect`, `probe` and `sharing` are the calls.
 
 mod core;
@@ -32,8 +33,11 @@ mod random;
 mod stock;
 mod pages;
 mod standing;
+mod names;
+mod fetch;
 mod key;
 mod group;
+mod in_flight;
 mod foreign;
 mod quota;
 mod window;
@@ -65,7 +69,7 @@ pub use line::WaiterId;
 pub use outcome::{LearnedLimit, LimitKind, Outcome, RateLimit, Spent};
 pub use pace::Pace;
 pub use probe::{LastProbe, ProbeRound, ProbeTarget, ProbeVerdict};
-pub use record::{LastError, ModelRecord, Outcomes, Record, Tally};
+pub use record::{LastError, ModelRecord, Models, Outcomes, Record, Tally};
 pub use refusal::{NoUse, Refusal};
 pub use report::{NoRotation, Report, Reported};
 pub use request::{Filter, MOST_TOKENS, SelectRequest};

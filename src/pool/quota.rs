@@ -105,6 +105,14 @@ impl Quota {
         });
     }
 
+    /// Has memory bring what a grant and a report use.
+    pub(super) fn fetch(&self) -> u64 {
+        let windows = [&self.requests, &self.tokens].into_iter().flatten();
+        windows.fold(self.day.used(), |seen, window| seen ^ window.fetch())
+            ^ u64::from(self.last_use.is_some())
+            ^ u64::from(self.burst.is_some())
+    }
+
     /// Forgets what is over. Every other method expects this to have been called with its `now`.
     pub(super) fn expire(&mut self, now: Now, calendar: &dyn Calendar) {
         if let Some(requests) = &mut self.requests {

@@ -15,42 +15,61 @@ const WIDTH: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
     seats: usize,
-    /// The bounds of the seats, then the least of each [`WIDTH`] of them, and so on up to a level
-    /// of no more than these. Each level is filled up with [`Instant::NEVER`].
-    levels: Vec<Vec<Instant>>,
+    /// The bounds of the seats, then the least of each line of them, and so on up to a level of one
+    /// line. Each level is filled up with [`Instant::NEVER`].
+    levels: Vec<Vec<Line>>,
+}
+
+/// Nodes with a parent in common.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line([Instant; WIDTH]);
+
+impl Line {
+    /// Which of its nodes are due, a bit for each: there is nothing to guess about it, as there is
+    /// about how soon one is found.
+    fn due(&self, now: Instant) -> u32 {
+        let due = |(place, bound): (usize, &Instant)| u32::from(*bound <= now) << place;
+        self.0.iter().enumerate().map(due).fold(0, |all, due| all | due)
+    }
+
+    fn least(&self) -> Instant {
+        self.0.iter().copied().fold(Instant::NEVER, Instant::min)
+    }
 }
 
 impl Ready {
     /// An index of `seats` seats, each of which may be free already.
     pub(super) fn new(seats: usize) -> Self {
-        let mut levels = vec![vec![Instant::ZERO; seats]];
-        let mut top = 0;
+        let (mut levels, mut nodes) = (Vec::new(), seats);
         loop {
-            let nodes = levels[top].len();
-            levels[top].resize(nodes.next_multiple_of(WIDTH).max(WIDTH), Instant::NEVER);
-            if nodes <= WIDTH {
+            let lines = nodes.div_ceil(WIDTH).max(1);
+            let mut level = vec![Line([Instant::ZERO; WIDTH]); lines];
+            level[lines - 1].0[nodes - (lines - 1) * WIDTH..].fill(Instant::NEVER);
+            levels.push(level);
+            if lines == 1 {
                 return Self { seats, levels };
             }
-            levels.push(vec![Instant::ZERO; nodes.div_ceil(WIDTH)]);
-            top += 1;
+            nodes = lines;
         }
     }
 
     /// The bound of `seat`.
     pub(super) fn bound(&self, seat: usize) -> Instant {
-        self.levels[0][seat]
+        self.levels[0][seat / WIDTH].0[seat % WIDTH]
     }
 
     /// Sets the bound of `seat`.
     pub(super) fn set(&mut self, seat: usize, bound: Instant) {
         let (mut node, mut least) = (seat, bound);
         for level in &mut self.levels {
-            if level[node] == least {
+            let line = &mut level[node / WIDTH];
+            if line.0[node % WIDTH] == least {
                 return;
             }
-            level[node] = least;
+            line.0[node % WIDTH] = least;
             node /= WIDTH;
-            least = level[node * WIDTH..][..WIDTH].iter().copied().min().unwrap_or(least);
+            least = line.least();
         }
     }
 
@@ -62,21 +81,20 @@ impl Ready {
         let (mut depth, mut node) = (0, from);
         // Up to the first node at or right of `from` that holds a seat that is due …
         loop {
-            let level = self.levels.get(depth)?;
-            let end = (node + 1).next_multiple_of(WIDTH).min(level.len());
-            let due = level.get(node..end)?.iter().position(|bound| *bound <= now);
-            if let Some(place) = due {
-                node += place;
+            let line = self.levels.get(depth)?.get(node / WIDTH)?;
+            let due = line.due(now) >> (node % WIDTH);
+            if due != 0 {
+                node += due.trailing_zeros() as usize;
                 break;
             }
             depth += 1;
-            node = end / WIDTH;
+            node = node / WIDTH + 1;
         }
         // … and down to its leftmost one.
         while depth > 0 {
             depth -= 1;
-            node *= WIDTH;
-            node += self.levels[depth][node..][..WIDTH].iter().position(|bound| *bound <= now)?;
+            let due = self.levels[depth][node].due(now);
+            node = node * WIDTH + due.trailing_zeros() as usize;
         }
         (node < to).then_some(node)
     }
@@ -86,8 +104,7 @@ impl Ready {
         let mut node = 0;
         let mut least = Instant::NEVER;
         for level in self.levels.iter().rev() {
-            node *= WIDTH;
-            let children = &level[node..][..WIDTH];
+            let children = &level[node].0;
             let mut first = 0;
             for (place, bound) in children.iter().enumerate() {
                 if *bound < children[first] {
@@ -95,7 +112,7 @@ impl Ready {
                 }
             }
             least = children[first];
-            node += first;
+            node = node * WIDTH + first;
         }
         (least < Instant::NEVER).then_some((least, node))
     }
@@ -109,7 +126,7 @@ impl Ready {
         let top = self.levels.len() - 1;
         let mut best: Option<(Instant, T)> = None;
         let nodes = |depth: usize, first: usize| {
-            let bounds = self.levels[depth][first..][..WIDTH].iter().enumerate();
+            let bounds = self.levels[depth][first / WIDTH].0.iter().enumerate();
             bounds.map(move |(place, bound)| Reverse((*bound, top - depth, first + place)))
         };
         let mut open: BinaryHeap<_> = nodes(top, 0).collect();

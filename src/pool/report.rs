@@ -104,17 +104,18 @@ impl Pool {
     ) -> Result<(Reported, Arc<Ask>), LeaseGone> {
         self.advance(now);
         let (seq, lease) = self.leases.close(id)?;
+        self.fetch_for_report(lease.key, lease.group);
         if self.facts.is_some() {
             self.note(What::Reported { lease: seq, report: report.clone() }, now);
         }
-        if self.stock.refresh(lease.group, now).release(seq) {
-            self.ease(lease.group, now);
-        }
+        self.stock.refresh(lease.group, now).release(seq);
         self.end_where_the_key_is(id, &lease, now);
         self.settle(&lease, report, now);
         self.write_to_the_holder(seq, &lease, report, now);
         self.blame(seq, &lease, report, now);
         self.tell_the_breaker(seq, &lease, report, now);
+        // Now the group is at hand: what the next search would find out of it is noted here.
+        self.ease(lease.group, now);
         self.serve_line(now);
 
         let retry = report.outcome.another_key_could_help() && {
@@ -154,7 +155,6 @@ impl Pool {
         let group = &mut self.stock[lease.group];
         if let Some(used) = used {
             group.quota.settle(lease.reservation, used, now);
-            self.ease(lease.group, now);
         }
         let tokens = used.unwrap_or(lease.reservation.tokens());
         let record = self.stock.roll_record(lease.key, now);

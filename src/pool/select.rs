@@ -14,6 +14,7 @@ use super::request::{Ask, SelectRequest};
 use super::settings::KeyId;
 use super::sharing::wishes;
 use super::snapshot::What;
+use super::standing::KeyPlaces;
 use super::time::{Instant, Now, WallTime};
 use super::transition::Change;
 use super::view::{Seat, has_model, mismatch};
@@ -105,26 +106,35 @@ impl Pool {
             let better = &view.seats[..view.tiers[tier].seats.start];
             self.sharing.wishes = wishes(better, &self.stock, ask, now);
         }
-        let seat = view.seats[seat].clone();
-        Some(self.grant(ask, idx, seat, now))
+        let Seat { key, model } = view.seat(seat);
+        let model = model.cloned();
+        Some(self.grant(ask, idx, key, model, now))
     }
 
-    pub(super) fn grant(&mut self, ask: &Arc<Ask>, view: ViewIdx, seat: Seat, now: Now) -> Lease {
-        let Seat { key, model } = seat;
+    pub(super) fn grant(
+        &mut self,
+        ask: &Arc<Ask>,
+        view: ViewIdx,
+        key: KeyIdx,
+        model: Option<Arc<str>>,
+        now: Now,
+    ) -> Lease {
+        let KeyPlaces { group, provider, .. } = self.stock.places(key);
+        let provider = provider.0 as usize;
+        self.fetch_for_grant(key, group);
         if self.facts.is_some() {
-            let key = self.stock[key].settings.id.clone();
+            let key = self.stock.id(key).clone();
             self.note(What::Granted { key, model: model.clone(), ask: ask.clone() }, now);
         }
         let tokens = self.rules.tokens(&ask.request);
         let expires = self.leases.expiry(now.at.plus(self.rules.lease_ttl));
-        let group = self.stock[key].group;
         let seq = self.leases.next();
         if self.stock[group].holding.is_part() {
             self.sharing.part_used = Some(now.at);
         }
         let reservation = self.stock.refresh(group, now).grant(seq, tokens, expires, now);
-        self.stock.breaker_of(key).granted(seq, expires, now.at);
-        let model = model.or_else(|| self.stock[key].settings.models.first().cloned());
+        self.stock.providers[provider].breaker.granted(seq, expires, now.at);
+        let model = model.or_else(|| self.stock.first_model(key).cloned());
         self.leases.open(OpenLease {
             key,
             group,
@@ -135,12 +145,11 @@ impl Pool {
         });
         self.stock.roll_record(key, now).granted(model.as_ref(), now.wall);
         self.stock.granted_last(key, seq);
-        let holder = &self.stock[key];
         let lease = Lease {
             id: self.leases.id(seq),
-            key_id: holder.settings.id.clone(),
+            key_id: self.stock.id(key).clone(),
             // The same name, of which there is one for all keys: it is at hand.
-            provider: self.stock.providers[holder.provider.0 as usize].name.clone(),
+            provider: self.stock.providers[provider].name.clone(),
             model,
             expires_at: now.wall_at(expires),
             use_within: self.rules.guard,
@@ -184,12 +193,15 @@ impl Pool {
     /// well if there is one.
     pub(super) fn untried(&self, view: ViewIdx, ask: &Ask, key: Option<&KeyId>) -> usize {
         let view = &self.views[view];
+        if ask.is_open() && key.is_none() {
+            return view.keys;
+        }
         let tried = ask.request.exclude.iter().chain(&ask.tried).chain(key);
         let mut excluded: Vec<&KeyId> = tried.collect();
         excluded.sort_unstable();
         excluded.dedup();
         let seated = excluded.iter().filter_map(|id| self.stock.by_id.get(id.as_str()));
-        let seated = seated.filter(|&&key| !view.seats_of(key).is_empty()).count();
+        let seated = seated.filter(|&&key| view.seats_of(key).next().is_some()).count();
         view.keys - seated
     }
 
@@ -220,24 +232,24 @@ impl Pool {
         let (view, stock) = (&mut self.views[view], &mut self.stock);
         // Mostly the seat with the least bound is the one, as soon as its bound is exact.
         while let Some((bound, place)) = view.ready().least() {
-            let seat = &view.seats[place];
-            let (exact, _) = stock.free_at(seat, 0, Leases::Expire, now);
+            let seat = view.seat(place);
+            let (exact, _) = stock.next_free_at(seat, 0, now);
             if exact > bound {
                 view.bound(place, exact);
                 continue;
             }
-            let free = stock.free_at(seat, tokens, Leases::Expire, now);
+            let free = stock.next_free_at(seat, tokens, now);
             if free.0 <= exact && !barred(&stock[seat.key]) {
                 return Some(free);
             }
             break;
         }
         view.ready().first_free(|place| {
-            let seat = &view.seats[place];
+            let seat = view.seat(place);
             if barred(&stock[seat.key]) {
                 return (Instant::NEVER, None);
             }
-            stock.free_at(seat, tokens, Leases::Expire, now)
+            stock.next_free_at(seat, tokens, now)
         })
     }
 

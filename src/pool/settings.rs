@@ -185,6 +185,11 @@ impl KeyId {
         (fits && text.bytes().all(allowed)).then(|| Self(text.into()))
     }
 
+    /// Has memory bring what a copy of it writes to.
+    pub(super) fn fetch(&self) -> u64 {
+        Arc::strong_count(&self.0) as u64
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

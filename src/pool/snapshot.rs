@@ -24,7 +24,6 @@ use super::settings::{KeyId, PoolSettings};
 use super::sharing::{GroupName, Letter, News, Taken};
 use super::stock::ProviderHealth;
 use super::time::{Calendar, Instant, Now};
-use super::view::Seat;
 
 /// A change that must not be forgotten.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -263,7 +262,7 @@ impl Pool {
             What::Granted { key, model, ask } => {
                 let known = self.stock.by_id.get(&key).copied();
                 let view = self.view_for(&ask);
-                known.map(|key| self.grant(&ask, view, Seat { key, model }, now)).is_some()
+                known.map(|key| self.grant(&ask, view, key, model, now)).is_some()
             }
             What::Reported { lease, report } => {
                 self.report(self.leases.id(lease), &report, now).is_ok()

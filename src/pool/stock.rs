@@ -10,13 +10,14 @@ use super::breaker::{Breaker, ProviderIdx};
 use super::group::{Group, GroupIdx, Leases, WaitsFor};
 use super::key::{Key, KeyIdx};
 use super::lease::LeaseSeq;
+use super::names::Names;
 use super::pages::Pages;
 use super::probe::ProbeState;
 use super::record::{Outcomes, Record};
-use super::request::Failure;
+use super::request::{Failure, Filter};
 use super::settings::KeyId;
 use super::sharing::GroupIndex;
-use super::standing::{KeyStanding, Standing};
+use super::standing::{KeyPlaces, KeyStanding, Standing};
 use super::time::{Calendar, Instant, Now};
 use super::view::Seat;
 
@@ -48,6 +49,8 @@ pub(super) struct Stock {
     /// What was last found of each group and key, as far as it holds.
     standings: Vec<Standing>,
     key_standings: Vec<Option<KeyStanding>>,
+    /// The models that keys name.
+    pub(super) models: Names,
     /// The groups by their names among daemons, once somebody has asked.
     pub(super) names: Option<Arc<GroupIndex>>,
     has_no_spares: bool,
@@ -96,6 +99,7 @@ impl Stock {
             by_id: HashMap::new(),
             standings: Vec::new(),
             key_standings: Vec::new(),
+            models: Names::default(),
             names: None,
             has_no_spares: true,
             calendar,
@@ -120,34 +124,89 @@ impl Stock {
         group
     }
 
-    /// What there is to find of a group at `now`.
-    pub(super) fn standing(&mut self, group: GroupIdx, now: Now) -> Standing {
+    /// What there is to find of a group at `now`, but for how much of it is used.
+    pub(super) fn standing(&mut self, group: GroupIdx, now: Now) -> &Standing {
         let place = group.0 as usize;
-        match self.standings.get(place) {
-            Some(standing) if standing.holds(now) => *standing,
-            _ => {
-                let found = Standing::of(self.up_to_date(group, now), now);
-                self.standings[place] = found;
-                found
-            }
+        if !self.standings[place].holds(now) {
+            self.standings[place] = Standing::of(self.up_to_date(group, now), now);
         }
+        &self.standings[place]
+    }
+
+    /// What there is to find of a group at `now`.
+    pub(super) fn exact_standing(&mut self, group: GroupIdx, now: Now) -> &Standing {
+        let place = group.0 as usize;
+        if !self.standings[place].is_exact(now) {
+            self.standings[place] = Standing::of(self.up_to_date(group, now), now);
+        }
+        &self.standings[place]
     }
 
     /// What there is to find of a key.
-    pub(super) fn key_standing(&mut self, key: KeyIdx) -> KeyStanding {
+    fn key_standing(&mut self, key: KeyIdx) -> &KeyStanding {
         let place = key.0 as usize;
-        *self.key_standings[place].get_or_insert_with(|| KeyStanding::of(&self.keys[place]))
+        let found = || KeyStanding::of(&self.keys[place], &mut self.models);
+        self.key_standings[place].get_or_insert_with(found)
+    }
+
+    /// Where what a key needs is.
+    pub(super) fn places(&mut self, key: KeyIdx) -> KeyPlaces {
+        self.key_standing(key).places
+    }
+
+    /// The id of a key.
+    pub(super) fn id(&mut self, key: KeyIdx) -> &KeyId {
+        &self.key_standing(key).id
+    }
+
+    /// The first model of a key.
+    pub(super) fn first_model(&mut self, key: KeyIdx) -> Option<&Arc<str>> {
+        let model = self.places(key).model?;
+        Some(&self.models[model])
+    }
+
+    /// The same filter with models that keys name called by the names that are kept here.
+    pub(super) fn in_own_names(&mut self, filter: &Filter) -> Filter {
+        let mut filter = filter.clone();
+        for model in &mut filter.models {
+            if self.keys.iter().any(|key| key.settings.models.contains(model)) {
+                let place = self.models.place(model);
+                *model = self.models[place].clone();
+            }
+        }
+        filter
+    }
+
+    /// The group of a key, if that has been looked at.
+    pub(super) fn known_group(&self, key: KeyIdx) -> Option<GroupIdx> {
+        self.key_standings[key.0 as usize].as_ref().map(|key| key.places.group)
+    }
+
+    /// The id of a key, if it has been looked at.
+    pub(super) fn known_id(&self, key: KeyIdx) -> Option<&KeyId> {
+        self.key_standings[key.0 as usize].as_ref().map(|key| &key.id)
+    }
+
+    /// When a group can pay, if that has been looked at.
+    pub(super) fn known_free_at(&self, group: GroupIdx) -> Instant {
+        self.standings[group.0 as usize].free_at
     }
 
     /// Whether the key of `seat` can pay one request with `tokens` now. If not: a time before which
     /// it can pay no request at all.
-    pub(super) fn pays(&mut self, seat: &Seat, tokens: u64, now: Now) -> Result<(), Instant> {
-        let key = self.key_standing(seat.key);
+    pub(super) fn pays(&mut self, seat: Seat<'_>, tokens: u64, now: Now) -> Result<(), Instant> {
+        let key = self.places(seat.key);
         let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
         if key.plain && closed {
             let group = self.standing(key.group, now);
-            let fits = tokens.max(1) <= group.room;
-            return if group.free_at <= now.at && fits { Ok(()) } else { Err(group.free_at) };
+            if group.free_at > now.at {
+                return Err(group.free_at);
+            }
+            if group.has_room_for(tokens) {
+                return Ok(());
+            }
+            let group = self.exact_standing(key.group, now);
+            return if group.has_room_for(tokens) { Ok(()) } else { Err(group.free_at) };
         }
         if self.free_at(seat, tokens, Leases::Expire, now).0 <= now.at {
             return Ok(());
@@ -155,11 +214,29 @@ impl Stock {
         Err(self.free_at(seat, 0, Leases::Expire, now).0)
     }
 
+    /// The same as [`Stock::free_at`] with leases that expire, without a look at the group where
+    /// what was last found of it tells.
+    pub(super) fn next_free_at(
+        &mut self,
+        seat: Seat<'_>,
+        tokens: u64,
+        now: Now,
+    ) -> (Instant, Option<WaitsFor>) {
+        let key = self.places(seat.key);
+        let closed = self.providers[key.provider.0 as usize].breaker.open_until().is_none();
+        let known = if key.plain && closed {
+            self.standing(key.group, now).free_at(tokens, now)
+        } else {
+            None
+        };
+        known.unwrap_or_else(|| self.free_at(seat, tokens, Leases::Expire, now))
+    }
+
     /// The earliest time from `now` on at which the key of `seat` can pay one request with
     /// `tokens`, and what it waits for; never if the key is not usable.
     pub(super) fn free_at(
         &mut self,
-        seat: &Seat,
+        seat: Seat<'_>,
         tokens: u64,
         leases: Leases,
         now: Now,
@@ -168,7 +245,7 @@ impl Stock {
         if !key.is_usable() {
             return (Instant::NEVER, None);
         }
-        let model_free = key.model_free_at(seat.model.as_ref(), now.at);
+        let model_free = key.model_free_at(seat.model, now.at);
         let provider = &self.providers[key.provider.0 as usize];
         let provider_free = provider.breaker.closed_at(leases, now.at);
         let mut free = self.group_of(seat.key, now).free_at(tokens, leases, now);
@@ -224,6 +301,7 @@ impl Stock {
     pub(super) fn restocked(&mut self) {
         self.standings = vec![Standing::UNKNOWN; self.groups.len()];
         self.key_standings = vec![None; self.keys.len()];
+        self.models = Names::default();
         self.names = None;
         self.has_no_spares = self.keys.len() == self.by_id.len();
         for provider in &mut self.providers {
@@ -240,7 +318,8 @@ impl Stock {
 
     /// The record of a key, up to date.
     pub(super) fn roll_record(&mut self, key: KeyIdx, now: Now) -> &mut Record {
-        let day = self.group_of(key, now).quota.day().number();
+        let group = self.places(key).group;
+        let day = self.up_to_date(group, now).quota.day().number();
         // Nothing of it has a say in what the key can pay.
         let record = &mut self.keys[key.0 as usize].record;
         record.roll(day);

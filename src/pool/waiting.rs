@@ -161,7 +161,7 @@ impl Pool {
         let view = self.view_for(ask);
         let view = &self.views[view];
         let mut groups: HashMap<GroupIdx, Instant> = HashMap::new();
-        for seat in &view.seats {
+        for seat in (0..view.seats.len()).map(|place| view.seat(place)) {
             if !ask.excludes(&self.stock[seat.key].settings.id) {
                 let (at, _) = self.stock.free_at(seat, 0, leases, now);
                 let slot = groups.entry(self.stock[seat.key].group).or_insert(Instant::NEVER);

@@ -124,6 +124,12 @@ impl Window {
         }
     }
 
+    /// Has memory bring the charges that leave next and those that came last.
+    pub(super) fn fetch(&self) -> u64 {
+        let ends = [self.charges.front(), self.charges.back()].into_iter().flatten();
+        ends.fold(self.sum ^ self.gone, |seen, charge| seen ^ charge.amount)
+    }
+
     /// The charges with how long before `handover` each was.
     pub(super) fn pack(&self, handover: Handover) -> Vec<(u64, u64)> {
         self.charges.iter().map(|charge| (handover.ago(charge.at), charge.amount)).collect()

@@ -78,9 +78,8 @@ struct LastProbe {
 }
 
 /// Every key, in the order of the configuration.
-pub(super) fn all(service: &Service) -> Response<Body> {
-    let keys = service.call(|pool, now| pool.keys(now).iter().map(key).collect());
-    json(&Keys { keys })
+pub(super) async fn all(service: &Service) -> Response<Body> {
+    json(&Keys { keys: service.read_keys(key).await })
 }
 
 /// One key.
@@ -100,8 +99,7 @@ pub(super) fn state(service: &Service, id: &str) -> Option<&'static str> {
 
 /// There is no such key; these are there.
 pub(super) fn no_such(service: &Service) -> Problem {
-    let ids = service
-        .call(|pool, now| pool.keys(now).iter().map(|key| key.settings.id.to_string()).collect());
+    let ids = service.call(|pool, _| pool.key_ids().iter().map(ToString::to_string).collect());
     Problem::no_such_key(ids)
 }
 

@@ -6,14 +6,10 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use super::answer::{Body, full};
 use super::problem::Problem;
 use super::service::Service;
-use crate::pool::{Now, Pool};
 use crate::telemetry::metrics::{Reading, SharedQuota, Surroundings};
 
 /// The text format, as Prometheus asks for it.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// How many keys are read before others have their turn: a tenth of a millisecond.
-const KEYS_AT_ONCE: usize = 100;
 
 /// Every metric. The pool is held for as long as some of it is read, not for as long as the text
 /// is written; that is done where it keeps no request waiting.
@@ -22,13 +18,8 @@ pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem>
     for (key, read) in service.remote_secrets.last_read() {
         service.metrics.secrets.read(key, read);
     }
-    let begin = |pool: &mut Pool, now: Now| (Reading::begin(pool, now), pool.key_ids());
-    let (mut reading, keys) = service.call(begin);
-    for some in keys.chunks(KEYS_AT_ONCE) {
-        service.call(|pool, now| reading.add(pool, some, now));
-        // Who wants a key comes in between.
-        tokio::task::yield_now().await;
-    }
+    let mut reading = service.call(Reading::begin);
+    service.call_for_keys(|pool, keys, now| reading.add(pool, keys, now)).await;
     let around = Surroundings {
         serving: !service.is_draining(),
         state_write_errors: service.keeper.as_ref().map_or(0, |keeper| keeper.status().failures),

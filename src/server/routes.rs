@@ -118,7 +118,7 @@ async fn answer_seldom(
         Endpoint::Keys if method == Method::POST => {
             administration::add(service, connection, body).await
         }
-        Endpoint::Keys => Ok(keys::all(service)),
+        Endpoint::Keys => Ok(keys::all(service).await),
         Endpoint::Key if method == Method::PATCH => {
             administration::change(service, connection, id, body).await
         }
@@ -128,7 +128,7 @@ async fn answer_seldom(
         Endpoint::Key => keys::one(service, id),
         Endpoint::Probe => administration::probe(service, connection, id, body).await,
         Endpoint::Clear => administration::clear(service, connection, id, body),
-        Endpoint::Usage => Ok(usage::answer(service)),
+        Endpoint::Usage => Ok(usage::answer(service).await),
         Endpoint::Events if live => Ok(events::follow(service)),
         Endpoint::Events => events::list(service, uri.query()),
         Endpoint::Status => Ok(status::answer(service)),

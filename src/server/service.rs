@@ -15,13 +15,16 @@ use super::turns::ClientTurns;
 use crate::clock::Clock;
 use crate::control::Controls;
 use crate::health::{Probes, Probing};
-use crate::pool::{Now, Pool, SharedPool, WallTime};
+use crate::pool::{KeyId, KeyView, Now, Pool, SharedPool, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::{Keyring, RemoteSecrets};
 use crate::shared_quota::Sharer;
 use crate::state::StateKeeper;
 use crate::telemetry::{Journal, Metrics};
 use crate::watch::Mode;
+
+/// How many keys are read before others have their turn: some 50 µs.
+const KEYS_AT_ONCE: usize = 100;
 
 /// What every endpoint works with.
 #[derive(Debug)]
@@ -99,6 +102,28 @@ impl Service {
             keeper.flush_until(moment, &self.pool);
         }
         result
+    }
+
+    /// Calls the pool for every key, some at a time: who wants a key comes in between. Each key is
+    /// of one moment, and all of them are not.
+    pub(super) async fn call_for_keys(&self, mut call: impl FnMut(&mut Pool, &[KeyId], Now)) {
+        let keys = self.call(|pool, _| pool.key_ids());
+        for some in keys.chunks(KEYS_AT_ONCE) {
+            self.call(|pool, now| call(pool, some, now));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What `read` makes of every key.
+    pub(super) async fn read_keys<T>(&self, mut read: impl FnMut(&KeyView<'_>) -> T) -> Vec<T> {
+        let mut all = Vec::new();
+        self.call_for_keys(|pool, keys, now| {
+            for key in keys {
+                all.extend(pool.key(key.as_str(), now).map(|view| read(&view)));
+            }
+        })
+        .await;
+        all
     }
 
     /// Once this returns, whatever the caller knows of the pool survives the end of the process.

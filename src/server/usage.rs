@@ -1,6 +1,6 @@
 //! `GET /v1/usage`: totals per key and per model, since the start and for the quota day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::Response;
 use serde::Serialize;
@@ -58,13 +58,15 @@ struct Today {
 }
 
 /// The totals.
-pub(super) fn answer(service: &Service) -> Response<Body> {
-    let usage = service.call(|pool, now| {
-        let views = pool.keys(now);
-        let keys = views.iter().map(key).collect();
-        Usage { keys, models: models(&views) }
-    });
-    json(&usage)
+pub(super) async fn answer(service: &Service) -> Response<Body> {
+    let mut models = BTreeMap::new();
+    let read = |view: &KeyView<'_>| {
+        count(view, &mut models);
+        key(view)
+    };
+    let keys = service.read_keys(read).await;
+    let models = models.into_values().map(|model| Model { totals: model.totals.rated(), ..model });
+    json(&Usage { keys, models: models.collect() })
 }
 
 fn key(view: &KeyView<'_>) -> Key {
@@ -76,32 +78,27 @@ fn key(view: &KeyView<'_>) -> Key {
     }
 }
 
-/// Totals by model: each grant counts for the model it was for.
-fn models(views: &[KeyView<'_>]) -> Vec<Model> {
-    let mut models: BTreeMap<String, Model> = BTreeMap::new();
-    for view in views {
-        let offered = view.settings.models.iter();
-        let served = view.record.models.keys();
-        let names: std::collections::BTreeSet<&str> =
-            offered.chain(served).map(|model| &**model).collect();
-        for name in names {
-            let model = models.entry(name.to_owned()).or_insert_with(|| Model {
-                model: name.to_owned(),
-                keys: 0,
-                totals: Totals::default(),
-                today: Today::default(),
-            });
-            model.keys += 1;
-            let minute = minute(view);
-            if let Some(record) = view.record.models.get(name) {
-                model.totals.add(&record.total);
-                model.today.add(&record.today);
-            }
-            model.totals.minute.0 += minute.0;
-            model.totals.minute.1 += minute.1;
+/// Adds the uses of a key to the totals by model: each grant counts for the model it was for.
+fn count(view: &KeyView<'_>, models: &mut BTreeMap<String, Model>) {
+    let offered = view.settings.models.iter();
+    let served = view.record.models.names();
+    let names: BTreeSet<&str> = offered.chain(served).map(|model| &**model).collect();
+    for name in names {
+        let model = models.entry(name.to_owned()).or_insert_with(|| Model {
+            model: name.to_owned(),
+            keys: 0,
+            totals: Totals::default(),
+            today: Today::default(),
+        });
+        model.keys += 1;
+        let minute = minute(view);
+        if let Some(record) = view.record.models.get(name) {
+            model.totals.add(&record.total);
+            model.today.add(&record.today);
         }
+        model.totals.minute.0 += minute.0;
+        model.totals.minute.1 += minute.1;
     }
-    models.into_values().map(|model| Model { totals: model.totals.rated(), ..model }).collect()
 }
 
 fn totals(view: &KeyView<'_>) -> Totals {

@@ -1,7 +1,9 @@
-//! Ends a connection whose client asks and does not take the answers.
+//! Ends a connection whose client asks and does not take the answers, and writes a long answer in
+//! pieces, between which others have their turn.
 //!
 //! hyper keeps little for a client that does not read, and asks no further; but it waits for ever,
-//! and so would the connection's place.
+//! and so would the connection's place. And as long as a client takes what is written, hyper goes
+//! on: the metrics of ten thousand keys are twenty megabytes.
 
 use std::io;
 use std::pin::Pin;
@@ -18,6 +20,9 @@ use crate::telemetry::metrics::Cut;
 /// How long no byte of an answer may be taken.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The most bytes that are written before others have their turn: some 20 µs.
+const PIECE: usize = 64 * 1024;
+
 /// A connection that ends when its client takes nothing for long.
 pub(super) struct WriteGuard<S> {
     stream: S,
@@ -25,11 +30,22 @@ pub(super) struct WriteGuard<S> {
     metrics: Arc<Metrics>,
     /// Since a write had to wait.
     stalled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Whether it is the turn of others.
+    rests: bool,
 }
 
 impl<S> WriteGuard<S> {
     pub(super) fn new(stream: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { stream, clock, metrics, stalled: None }
+        Self { stream, clock, metrics, stalled: None, rests: false }
+    }
+
+    /// Waits for the turns of others after a piece.
+    fn rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.rests) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// What a write has come to, which is an error if it has waited for too long.
@@ -70,7 +86,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.rest(context));
+        let bytes = &bytes[..bytes.len().min(PIECE)];
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.rests = bytes.len() == PIECE && written.is_ready();
         self.unless_stalled(context, written)
     }
 
@@ -87,6 +106,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > PIECE {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(context, first.map_or(&[], |slice| slice));
+        }
+        ready!(self.rest(context));
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.unless_stalled(context, written)
     }
@@ -98,6 +122,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
@@ -126,6 +152,22 @@ mod tests {
             () = time_passes => Ok(()),
         };
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn between_the_pieces_of_a_long_answer_others_have_their_turn() {
+        let (mut client, stream) = tokio::io::duplex(4 * PIECE);
+        let metrics = Arc::new(Metrics::new(WallTime::default()));
+        let clock = Clock::Manual(ManualClock::default());
+        let mut guard = WriteGuard::new(stream, clock, metrics);
+        let answer = vec![0; 3 * PIECE];
+        let mut writing = std::pin::pin!(guard.write_all(&answer));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut taken = vec![0; 2 * PIECE];
+        for is_last in [false, false, true] {
+            assert_eq!(writing.as_mut().poll(&mut context).is_ready(), is_last);
+            assert_eq!(client.read(&mut taken).await.unwrap(), PIECE);
+        }
     }
 
     #[tokio::test]

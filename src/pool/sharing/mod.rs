@@ -163,8 +163,8 @@ impl Pool {
         for (_, ask) in self.line.heads() {
             let view = self.view_for(&ask);
             let view = &self.views[view];
-            for seat in &view.seats {
-                let key = &self.stock[seat.key];
+            for &key in &view.seats {
+                let key = &self.stock[key];
                 let away = self.stock[key.group].holding.is_away(now.at);
                 if wanted.len() < most
                     && away

@@ -6,29 +6,29 @@
 use super::GroupName;
 use crate::pool::core::Pool;
 use crate::pool::group::GroupIdx;
+use crate::pool::key::KeyIdx;
 use crate::pool::request::Ask;
 use crate::pool::stock::Stock;
 use crate::pool::time::Now;
-use crate::pool::view::Seat;
 
 /// Most seats that are looked at: what is wished for is asked for a few at a time.
 const MOST_SEATS: usize = 32;
 
 /// The groups of `better` seats that other daemons may hold, and that `ask` could have used.
 pub(in crate::pool) fn wishes(
-    better: &[Seat],
+    better: &[KeyIdx],
     stock: &Stock,
     ask: &Ask,
     now: Now,
 ) -> Vec<GroupIdx> {
-    let is_wish = |seat: &&Seat| {
-        let key = &stock[seat.key];
+    let is_wish = |key: &&KeyIdx| {
+        let key = &stock[**key];
         stock[key.group].holding.is_away(now.at)
             && key.is_usable()
             && !ask.excludes(&key.settings.id)
     };
     let wishes = better.iter().take(MOST_SEATS).filter(is_wish);
-    wishes.map(|seat| stock[seat.key].group).collect()
+    wishes.map(|key| stock[*key].group).collect()
 }
 
 impl Pool {

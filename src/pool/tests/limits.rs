@@ -187,6 +187,23 @@ fn does_not_share_a_quota_group_across_providers() {
 }
 
 #[test]
+fn a_day_is_not_over_before_the_wall_clock_says_so() {
+    let mut game = Game::of([key("a").rpd(2)]);
+    for _ in 0..2 {
+        let lease = game.lease(any());
+        game.report(&lease, Outcome::Success);
+    }
+    game.pass(millis(61_000));
+    assert_eq!(game.told_to_wait(any()), seconds(43_200 - 61));
+    // The wall clock is set back by an hour.
+    game.now.wall = game.now.wall.shifted(-3_600_000);
+    game.pass(seconds(43_200 - 61));
+    assert_eq!(game.told_to_wait(any()), seconds(3600));
+    game.pass(seconds(3600));
+    assert_eq!(game.drain(&any()), 2);
+}
+
+#[test]
 fn warns_once_a_window_that_a_limit_is_nearly_used_up() {
     let mut game = Game::of([key("a").rpm(10)]);
     game.take_many(7);

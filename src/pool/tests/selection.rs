@@ -90,6 +90,46 @@ fn every_strategy_grants_all_there_is() {
 }
 
 #[test]
+fn every_strategy_grants_all_there_is_of_hundreds_of_keys_minute_by_minute() {
+    for strategy in Strategy::ALL {
+        let keys = || (100..400).map(|number| key(&format!("k{number}")).rpm(3).tpm(3000));
+        let mut game = by(strategy, keys().map(|key| key.model("flash")).collect());
+        for request in [of_tokens(1000), for_model("flash"), for_user("u-1"), any()] {
+            let request = SelectRequest { tokens: Some(1000), ..request };
+            let mut leases = Vec::new();
+            while let Ok(lease) = game.ask(request.clone()) {
+                leases.push(lease);
+                game.pass(millis(20));
+            }
+            assert_eq!(leases.len(), 900, "{strategy:?}");
+            assert!(game.told_to_wait(request) <= millis(60_500));
+            for lease in &leases {
+                game.settle(lease, 1000);
+            }
+            game.pass(millis(60_500));
+        }
+    }
+}
+
+#[test]
+fn a_key_of_hundreds_that_was_used_up_is_soon_used_as_much_as_the_others() {
+    let keys = (100..400).map(|number| key(&format!("k{number}")).rpm(10));
+    let mut game = by(Strategy::LeastUtilized, keys.collect());
+    let only = SelectRequest {
+        exclude: (101..400).map(|number| id(&format!("k{number}"))).collect(),
+        ..any()
+    };
+    assert_eq!(game.drain(&only), 10);
+    let mut taken = Vec::new();
+    for _ in 0..6 * 1500 {
+        game.pass(millis(40));
+        taken.push(game.take());
+    }
+    let used = taken[1500..].iter().filter(|taken| *taken == "k100").count();
+    assert!((20..31).contains(&used), "{used} of 25");
+}
+
+#[test]
 fn uses_the_lowest_priority_number_while_it_can_pay() {
     let keys =
         [key("last").rpm(9), key("second").rpm(1).priority(2), key("first").rpm(2).priority(1)];

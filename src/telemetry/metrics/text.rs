@@ -1,23 +1,32 @@
 //! Prometheus's text format, version 0.0.4, of what is read anew for every scrape. With a thousand
-//! keys that is tens of thousands of lines, so they are written straight into the answer.
+//! keys that is tens of thousands of lines, so they are written straight into the answer; and with
+//! ten thousand it takes a processor for so long that whoever waits for it is let in between.
 
 use std::fmt::{Display, Write};
 
 use super::catalogue::Family;
 
+/// How many bytes are written at a stretch: some 20 µs. A kernel leaves a thread that computes on
+/// its processor for milliseconds, although another one is ready to answer a request.
+const AT_A_STRETCH: usize = 16 * 1024;
+
 /// A text that grows family by family.
 #[derive(Debug, Default)]
-pub(super) struct Text(String);
+pub(super) struct Text {
+    text: String,
+    /// How long it was when others were last let in.
+    rested_at: usize,
+}
 
 /// Writes the samples of one family.
 pub(super) struct Samples<'a> {
-    text: &'a mut String,
+    text: &'a mut Text,
     family: &'a Family,
 }
 
 impl Text {
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self(String::with_capacity(bytes))
+        Self { text: String::with_capacity(bytes), rested_at: 0 }
     }
 
     /// Begins a family, whose samples come next.
@@ -25,13 +34,21 @@ impl Text {
         let Family { name, kind, help, .. } = family;
         let kind = kind.name();
         // Writing to a string does not fail.
-        write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n").ok();
-        Samples { text: &mut self.0, family }
+        write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n").ok();
+        Samples { text: self, family }
     }
 
     /// The whole text, to which more can be added.
     pub(super) fn into_string(self) -> String {
-        self.0
+        self.text
+    }
+
+    /// Lets others have the processor now and then.
+    fn rest(&mut self) {
+        if self.text.len() - self.rested_at >= AT_A_STRETCH {
+            self.rested_at = self.text.len();
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -39,20 +56,22 @@ impl Samples<'_> {
     /// Adds a sample with the `values` of the family's labels.
     pub(super) fn add(&mut self, values: &[&str], number: impl Display) {
         debug_assert_eq!(values.len(), self.family.labels.len(), "{}", self.family.name);
-        self.text.push_str(self.family.name);
+        let text = &mut self.text.text;
+        text.push_str(self.family.name);
         let mut before = '{';
         for (label, value) in self.family.labels.iter().zip(values) {
-            self.text.push(before);
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            self.escaped(value);
-            self.text.push('"');
+            text.push(before);
+            text.push_str(label);
+            text.push_str("=\"");
+            push_escaped(text, value);
+            text.push('"');
             before = ',';
         }
         if before == ',' {
-            self.text.push('}');
+            text.push('}');
         }
-        writeln!(self.text, " {number}").ok();
+        writeln!(text, " {number}").ok();
+        self.text.rest();
     }
 
     /// The same, if there is a number.
@@ -61,19 +80,19 @@ impl Samples<'_> {
             self.add(values, number);
         }
     }
+}
 
-    /// The only characters that a value must not hold as they are.
-    fn escaped(&mut self, value: &str) {
-        if !value.contains(['\\', '"', '\n']) {
-            return self.text.push_str(value);
-        }
-        for character in value.chars() {
-            match character {
-                '\\' => self.text.push_str("\\\\"),
-                '"' => self.text.push_str("\\\""),
-                '\n' => self.text.push_str("\\n"),
-                other => self.text.push(other),
-            }
+/// Adds a value but for the only characters that it must not hold as they are.
+fn push_escaped(text: &mut String, value: &str) {
+    if !value.contains(['\\', '"', '\n']) {
+        return text.push_str(value);
+    }
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
         }
     }
 }
