@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// A server that listens on a Unix socket alone.
+/// A server that listens on a Unix socket, and nowhere else unless its arguments say so.
 pub(crate) struct Redis {
     dir: TempDir,
     child: Child,
@@ -94,6 +94,12 @@ impl Redis {
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")
+    }
+
+    /// The port where it listens as well, as those of a cluster do.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let named = self.arguments.iter().position(|argument| argument == "--port")?;
+        self.arguments[named + 1].parse().ok()
     }
 
     /// What a command answers, as text.
