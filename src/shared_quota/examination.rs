@@ -54,7 +54,8 @@ pub struct Examined {
 /// Asks the Redis at `url` what it is, and tries everything that sharing the limits of `pool` needs
 /// on names that nobody uses. Every step takes at most `most`.
 pub async fn examine(url: &Secret, pool: &str, most: Duration) -> Result<Examined, Trouble> {
-    let place = Place::new(url);
+    let hash = format!("keypool:{{{pool}}}:check");
+    let place = Place::new(url, &hash);
     let mut link = place.connect_single(most, most).await?;
     let mut examined = Examined {
         by_sentinel: url.expose().starts_with("redis+sentinel://"),
@@ -75,7 +76,7 @@ pub async fn examine(url: &Secret, pool: &str, most: Duration) -> Result<Examine
         Kind::Single => {}
         Kind::Sentinel => return Ok(examined),
         Kind::Cluster => match place.connect(most, most).await {
-            Ok(cluster) => link = cluster,
+            Ok(has_the_pool) => link = has_the_pool,
             Err(trouble) => {
                 examined.trouble = Some(trouble);
                 return Ok(examined);

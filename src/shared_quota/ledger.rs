@@ -69,7 +69,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) async fn connect(sharing: &Sharing) -> Result<Self, Trouble> {
-        let place = Place::new(&sharing.redis_url);
+        let layouts = name(sharing, "layouts");
+        let place = Place::new(&sharing.redis_url, &layouts);
         let link = place.connect(sharing.redis_timeout, sharing.redis_timeout).await?;
         let names = ["ledger", "daemons", "groups", "parcels", "days", "marks", "mail", "layouts"];
         let keys = names.iter().map(|what| name(sharing, what)).collect();
@@ -116,7 +117,9 @@ impl Inbox {
     pub(super) async fn connect(sharing: &Sharing, id: &str) -> Result<Self, Trouble> {
         // The server answers when there is a message, or after so long.
         let most = POLL + sharing.redis_timeout;
-        let link = Place::new(&sharing.redis_url).connect(sharing.redis_timeout, most).await?;
+        let layouts = name(sharing, "layouts");
+        let place = Place::new(&sharing.redis_url, &layouts);
+        let link = place.connect(sharing.redis_timeout, most).await?;
         Ok(Self { link, key: format!("{}:{id}", name(sharing, "inbox")) })
     }
 

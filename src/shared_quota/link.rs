@@ -1,14 +1,18 @@
-//! The connection to Redis: one server, a cluster or whoever a sentinel names.
+//! The connection to Redis: a server, the one of a cluster that has the pool, or whoever a sentinel
+//! names.
+//!
+//! All names of a pool are under one hash tag, and so at one server of a cluster. Each of the others
+//! says which one that is, and a daemon is connected with that one alone: what befalls the others is
+//! nothing to the pool. A client of the whole cluster would wait for all of them when it comes, and
+//! have all of them load each script.
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError,
-    ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
+    IntoConnectionInfo, RedisError, ScriptInvocation, ServerErrorKind, Value,
 };
 
 use crate::secrets::Secret;
@@ -49,7 +53,7 @@ pub enum Trouble {
     /// It takes no writes.
     #[error("it is read-only")]
     ReadOnly,
-    /// It is still loading, or has no master.
+    /// It is still loading, has no master, or has just given the pool to another server.
     #[error("it is not ready")]
     NotReady,
     /// It has no memory left.
@@ -108,16 +112,19 @@ impl From<&RedisError> for Trouble {
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::ReadOnly,
             ErrorKind::MasterNameNotFoundBySentinel
             | ErrorKind::NoValidReplicasFoundBySentinel
-            | ErrorKind::ClusterConnectionNotFound
             | ErrorKind::Server(
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ClusterDown
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask
                 | ServerErrorKind::TryAgain,
             ) => Self::NotReady,
             _ if matches!(code, "NOAUTH" | "WRONGPASS" | "NOPERM") => Self::Refused,
             _ if code == "OOM" || says("OOM") => Self::OutOfMemory,
             _ if code == "READONLY" || says("READONLY") => Self::ReadOnly,
+            // A master that wants more replicas, or cannot save, takes no writes either.
+            _ if matches!(code, "NOREPLICAS" | "MISCONF") => Self::ReadOnly,
             _ if code == "WRONGTYPE" || says("WRONGTYPE") => Self::WrongType,
             _ => Self::Garbage,
         }
@@ -126,19 +133,25 @@ impl From<&RedisError> for Trouble {
 
 /// A connection to Redis.
 #[derive(Clone)]
-pub(super) enum Link {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
+pub(super) struct Link(MultiplexedConnection);
+
+/// How many servers of a cluster are asked, one after the other, which of them has the pool. Those
+/// that have not heard of a move send on to the last owner, who knows.
+const MOST_ASKED: usize = 4;
 
 /// A place to be connected with: `redis://`, `rediss://` (TLS), `redis+unix://` and `unix://` name
 /// a server, or one of a cluster; `redis+sentinel://HOST:PORT,HOST:PORT/NAME` asks sentinels for
 /// the master `NAME`.
-pub(super) struct Place<'a>(&'a Secret);
+pub(super) struct Place<'a> {
+    url: &'a Secret,
+    /// What is kept there.
+    name: &'a str,
+}
 
 impl<'a> Place<'a> {
-    pub(super) fn new(url: &'a Secret) -> Self {
-        Self(url)
+    /// The place at `url` where what is called `name` is kept.
+    pub(super) fn new(url: &'a Secret, name: &'a str) -> Self {
+        Self { url, name }
     }
 
     /// A new connection, made within `connect`, whose answers take at most `answer`.
@@ -168,25 +181,18 @@ impl<'a> Place<'a> {
     }
 
     async fn connect_slowly(&self, connect: Duration, answer: Duration) -> Result<Link, Trouble> {
-        let client = self.client().await?;
-        let mut link = single(&client, connect, answer).await?;
-        let about: String = link.ask(redis::cmd("INFO").arg("server")).await?;
-        if !about.lines().any(|line| line.trim() == "redis_mode:cluster") {
-            return Ok(link);
+        let mut client = self.client().await?;
+        for _ in 0..MOST_ASKED {
+            let mut link = single(&client, connect, answer).await?;
+            let asked = link.query::<Value>(redis::cmd("HGET").arg(self.name).arg("")).await;
+            let Err(error) = asked else { return Ok(link) };
+            client = sent_on(&client, &error).ok_or_else(|| Trouble::from(&error))?;
         }
-        let node = client.get_connection_info().clone();
-        let cluster = ClusterClientBuilder::new([node])
-            .connection_timeout(connect)
-            .response_timeout(answer)
-            .retries(1)
-            .build();
-        let cluster = cluster.map_err(|error| Trouble::from(&error))?;
-        let connected = cluster.get_async_connection().await;
-        Ok(Link::Cluster(connected.map_err(|error| Trouble::from(&error))?))
+        Err(Trouble::NotReady)
     }
 
     async fn client(&self) -> Result<Client, Trouble> {
-        let url = self.0.expose();
+        let url = self.url.expose();
         let Some(rest) = url.strip_prefix("redis+sentinel://") else {
             return Client::open(url).map_err(|_| Trouble::Url);
         };
@@ -214,7 +220,33 @@ async fn single(client: &Client, connect: Duration, answer: Duration) -> Result<
         .set_connection_timeout(Some(connect))
         .set_response_timeout(Some(answer));
     let connected = client.get_multiplexed_async_connection_with_config(&config).await;
-    Ok(Link::Single(connected.map_err(|error| Trouble::from(&error))?))
+    Ok(Link(connected.map_err(|error| Trouble::from(&error))?))
+}
+
+/// The server that has what `client` was asked for, if that is another one of its cluster.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the addresses of a library, which may add more"
+)]
+fn sent_on(client: &Client, error: &RedisError) -> Option<Client> {
+    if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
+        return None;
+    }
+    let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+    let info = client.get_connection_info().clone();
+    let mut address = info.addr().clone();
+    match &mut address {
+        ConnectionAddr::Tcp(own_host, own_port)
+        | ConnectionAddr::TcpTls { host: own_host, port: own_port, .. } => {
+            // A server that does not know how it is called means the host that was asked.
+            if !matches!(host, "" | "?") {
+                host.clone_into(own_host);
+            }
+            *own_port = port.parse().ok()?;
+        }
+        _ => address = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?),
+    }
+    Client::open(info.set_addr(address)).ok()
 }
 
 impl Link {
@@ -226,17 +258,62 @@ impl Link {
         &mut self,
         command: &Cmd,
     ) -> Result<T, RedisError> {
-        match self {
-            Self::Single(link) => command.query_async(link).await,
-            Self::Cluster(link) => command.query_async(link).await,
-        }
+        command.query_async(&mut self.0).await
     }
 
     pub(super) async fn run(&mut self, script: &ScriptInvocation<'_>) -> Result<String, Trouble> {
-        let answer = match self {
-            Self::Single(link) => script.invoke_async(link).await,
-            Self::Cluster(link) => script.invoke_async(link).await,
+        script.invoke_async(&mut self.0).await.map_err(|error| Trouble::from(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(answer: &str) -> RedisError {
+        let answer = redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()).unwrap();
+        answer.extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn a_server_that_refuses_says_why() {
+        let cases = [
+            ("READONLY You can't write against a read only replica.", Trouble::ReadOnly),
+            ("NOREPLICAS Not enough good replicas to write.", Trouble::ReadOnly),
+            ("MISCONF Redis is configured to save RDB snapshots, but", Trouble::ReadOnly),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Trouble::OutOfMemory),
+            ("WRONGTYPE Operation against a key holding", Trouble::WrongType),
+            ("MOVED 11094 127.0.0.1:7002", Trouble::NotReady),
+            ("ASK 11094 127.0.0.1:7002", Trouble::NotReady),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Trouble::NotReady),
+            ("CLUSTERDOWN Hash slot not served", Trouble::NotReady),
+            ("NOPERM this user has no permissions to run", Trouble::Refused),
+            ("ERR unknown command", Trouble::Garbage),
+        ];
+        for (answer, trouble) in cases {
+            assert_eq!(Trouble::from(&refusal(answer)), trouble, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_a_cluster_sends_on_to_another() {
+        let sent = |url: &str, answer: &str| {
+            let next = sent_on(&Client::open(url).unwrap(), &refusal(answer))?;
+            Some(next.get_connection_info().addr().to_string())
         };
-        answer.map_err(|error| Trouble::from(&error))
+        let cases = [
+            ("redis://a:7000/", "MOVED 11094 10.0.0.2:7002", Some("10.0.0.2:7002")),
+            ("redis://a:7000/", "MOVED 11094 ::1:7002", Some("::1:7002")),
+            ("redis://a:7000/", "MOVED 11094 :7002", Some("a:7002")),
+            ("redis://a:7000/", "MOVED 11094 ?:7002", Some("a:7002")),
+            ("rediss://a:7000/", "MOVED 11094 b:7002", Some("b:7002")),
+            ("unix:///a.sock", "MOVED 11094 b:7002", Some("b:7002")),
+            ("redis://a:7000/", "MOVED 11094 b", None),
+            ("redis://a:7000/", "ASK 11094 b:7002", None),
+            ("redis://a:7000/", "CLUSTERDOWN Hash slot not served", None),
+        ];
+        for (url, answer, there) in cases {
+            assert_eq!(sent(url, answer).as_deref(), there, "{url} {answer}");
+        }
     }
 }

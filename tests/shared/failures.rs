@@ -6,7 +6,8 @@ use keypool::pool::Part;
 use keypool::shared_quota::OnFailure;
 
 use crate::support::daemon::{Daemon, key};
-use crate::support::fault::Fault;
+use crate::support::fault::{Effect, Fault};
+use crate::support::home::Home;
 use crate::support::trial::{STEP, Trial};
 
 /// Nobody asks to wait for a group.
@@ -26,9 +27,9 @@ const CAPACITY: u64 = 4 * RPM;
 const MOST: u64 = CAPACITY * 3 / 4;
 
 /// A fleet of two, each of which holds some of four keys.
-async fn two(on_failure: OnFailure) -> Trial {
+async fn two(home: Home, on_failure: OnFailure) -> Trial {
     let keys = ["a", "b", "c", "d"].map(|name| key(name, RPM));
-    let mut trial = Trial::with(2, &keys, on_failure, (TIMEOUT, REDIS_TIMEOUT));
+    let mut trial = Trial::with(home, 2, &keys, on_failure, (TIMEOUT, REDIS_TIMEOUT));
     trial.join().await;
     let shares = on_failure == OnFailure::Share;
     for n in 0..1000 {
@@ -95,24 +96,27 @@ async fn five_seconds(trial: &mut Trial) {
 }
 
 /// Redis goes away and comes back: the policy does what it says, nobody waits, and sharing goes on.
-async fn survive(on_failure: OnFailure, fault: Fault) {
-    let case = format!("{} {fault:?}", on_failure.name());
-    let mut trial = two(on_failure).await;
+async fn survive(home: Home, on_failure: OnFailure, fault: Fault) {
+    let case = format!("{home:?} {} {fault:?}", on_failure.name());
+    let mut trial = two(home, on_failure).await;
     fault.prepare(&trial.redis);
     load(&mut trial, Duration::from_secs(20), |_| {}).await;
-    let ongoing = fault.strike(&mut trial.redis);
+    let ongoing = fault.strike(&mut trial.redis, &trial.servers);
     let in_the_last_minute =
         load(&mut trial, Duration::from_secs(156), |trial| ongoing.go_on(&trial.redis)).await;
-    if fault.keeps_redis_away() {
-        assert!(!are_in_touch(&trial), "{case}");
-        let granted = match on_failure {
-            OnFailure::Owned => 1..=CAPACITY,
-            OnFailure::Share | OnFailure::Open => MOST..=CAPACITY,
-            OnFailure::Closed => 0..=0,
-        };
-        assert!(granted.contains(&in_the_last_minute), "{case}: {in_the_last_minute}");
+    let granted = match (fault.effect(), on_failure) {
+        (Effect::Slow, _) => 0..=CAPACITY,
+        (Effect::Away, OnFailure::Closed) => 0..=0,
+        (Effect::Away, OnFailure::Owned) => 1..=CAPACITY,
+        (Effect::Away, OnFailure::Share | OnFailure::Open) | (Effect::Passing, _) => {
+            MOST..=CAPACITY
+        }
+    };
+    assert!(granted.contains(&in_the_last_minute), "{case}: {in_the_last_minute}");
+    if fault.effect() != Effect::Slow {
+        assert_eq!(are_in_touch(&trial), fault.effect() == Effect::Passing, "{case}");
     }
-    ongoing.end(&mut trial.redis);
+    ongoing.end(&mut trial.redis, &trial.servers);
     five_seconds(&mut trial).await;
     assert!(are_in_touch(&trial), "{case}");
     let in_the_last_minute = load(&mut trial, Duration::from_secs(130), |_| {}).await;
@@ -122,38 +126,57 @@ async fn survive(on_failure: OnFailure, fault: Fault) {
     }
 }
 
+/// The same for all that can befall a Redis of this kind.
+async fn survive_all(home: Home, on_failure: OnFailure) {
+    for fault in Fault::of(home) {
+        survive(home, on_failure, fault).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_owned_serves_on_whatever_befalls_redis() {
-    for fault in Fault::ALL {
-        survive(OnFailure::Owned, fault).await;
-    }
+    survive_all(Home::Redis, OnFailure::Owned).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_of_every_limit_serve_on_whatever_befalls_redis() {
-    for fault in Fault::ALL {
-        survive(OnFailure::Share, fault).await;
-    }
+    survive_all(Home::Redis, OnFailure::Share).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_means_that_every_group_serves_whatever_befalls_redis() {
-    for fault in Fault::ALL {
-        survive(OnFailure::Open, fault).await;
-    }
+    survive_all(Home::Redis, OnFailure::Open).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closed_means_that_nothing_is_granted_without_redis() {
-    for fault in Fault::ALL {
-        survive(OnFailure::Closed, fault).await;
-    }
+    survive_all(Home::Redis, OnFailure::Closed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_owned_serves_on_whatever_befalls_a_cluster() {
+    survive_all(Home::Cluster, OnFailure::Owned).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_every_limit_serve_on_whatever_befalls_a_cluster() {
+    survive_all(Home::Cluster, OnFailure::Share).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_means_that_every_group_serves_whatever_befalls_a_cluster() {
+    survive_all(Home::Cluster, OnFailure::Open).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closed_means_that_nothing_is_granted_without_a_cluster() {
+    survive_all(Home::Cluster, OnFailure::Closed).await;
 }
 
 /// One daemon is cut off while the other is not, and comes back. Says what each was granted in the
 /// last minute of it, and how much was over a limit.
 async fn one_is_cut_off(on_failure: OnFailure) -> ([u64; 2], u64) {
-    let mut trial = two(on_failure).await;
+    let mut trial = two(Home::Redis, on_failure).await;
     load(&mut trial, Duration::from_secs(20), |_| {}).await;
     trial.cut_off(0);
     load(&mut trial, Duration::from_secs(160), |_| {}).await;

@@ -4,10 +4,14 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::redis::Redis;
 use crate::certificates::Authority;
+
+/// The pool of all daemons here.
+pub(crate) const POOL: &str = "trial";
 
 /// A kind of Redis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,29 +29,21 @@ pub(crate) enum Home {
 /// What must live as long as a Redis is in use.
 #[derive(Default)]
 pub(crate) struct Servers {
-    _more: Vec<Redis>,
+    /// The other masters of a cluster; daemons are told of the first.
+    pub(crate) others: Vec<Redis>,
 }
 
 /// The command that gives the user `keypool` its rights, as the README has it, word by word.
 pub(crate) fn rights() -> Vec<String> {
-    let line = line_of_the_readme("ACL SETUSER keypool ");
+    let readme = include_str!("../../../README.md");
+    let mut lines = readme.lines().map(str::trim);
+    let line = lines.find(|line| line.starts_with("ACL SETUSER keypool "));
+    let line = line.expect("the README has it");
     line.split(' ').map(|word| word.replace("PASSWORD", "fake-word")).collect()
 }
 
-/// What the README adds to it for a cluster.
-fn rights_in_a_cluster() -> Vec<String> {
-    let line = line_of_the_readme("ACL SETUSER keypool +cluster");
-    line.split(' ').map(str::to_owned).collect()
-}
-
-fn line_of_the_readme(begin: &str) -> &'static str {
-    let readme = include_str!("../../../README.md");
-    let line = readme.lines().find(|line| line.trim().starts_with(begin));
-    line.expect("the README has it").trim()
-}
-
 impl Home {
-    /// Its first server, the others, and the address for daemons.
+    /// The server that has the names of [`POOL`], the others, and the address for daemons.
     pub(crate) fn start(self) -> (Redis, Servers, String) {
         match self {
             Self::Redis => alone(Redis::with_hand_clock()),
@@ -125,23 +121,27 @@ fn tls() -> (Redis, Servers, String) {
 fn cluster() -> (Redis, Servers, String) {
     let ports: Vec<[String; 2]> =
         (0..3).map(|_| [(); 2].map(|()| free_port().to_string())).collect();
+    let rights = rights();
+    // A server that is started again has its user still.
+    let user = ["--user"].into_iter().chain(rights.iter().skip(2).map(String::as_str));
+    let user: Vec<&str> = user.collect();
     let arguments = |n: usize| {
         let [port, bus] = ports[n].each_ref().map(String::as_str);
         let alone = ["--bind", "127.0.0.1", "--port", port, "--cluster-enabled", "yes"];
         // Time jumps: nobody is to be thought away because of that.
         let patient = ["--cluster-port", bus, "--cluster-node-timeout", "1000000000"];
-        [&alone[..], &patient[..]].concat()
+        [&alone[..], &patient[..], &user[..]].concat()
     };
     let first = Redis::of("redis-server", &arguments(0), true);
     let more: Vec<Redis> = [1, 2].map(|n| first.beside(&arguments(n))).into();
     let all: Vec<&Redis> = [&first].into_iter().chain(&more).collect();
     for (n, slots) in [[0, 5460], [5461, 10922], [10923, 16383]].into_iter().enumerate() {
         let [from, to] = slots.map(|slot: u32| slot.to_string());
-        all[n].ask(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]);
-        all[n].ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()]);
-        all[n].ask(&["CLUSTER", "MEET", "127.0.0.1", &ports[0][0], &ports[0][1]]);
-        allow(all[n], &rights());
-        allow(all[n], &rights_in_a_cluster());
+        all[n].order(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]);
+        all[n].order(&["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()]);
+        for [port, bus] in &ports[..n] {
+            all[n].order(&["CLUSTER", "MEET", "127.0.0.1", port, bus]);
+        }
     }
     // A cluster begins after two seconds of its own clock.
     let mut time = Duration::from_hours(490_908);
@@ -150,14 +150,49 @@ fn cluster() -> (Redis, Servers, String) {
         about.contains("cluster_known_nodes:3") && about.contains("cluster_state:ok")
     };
     while !all.iter().all(begun) {
-        time += Duration::from_millis(100);
+        time += Duration::from_millis(500);
         first.clock().set(time);
         std::thread::sleep(Duration::from_millis(10));
     }
     let url = format!("redis://keypool:fake-word@127.0.0.1:{}/", ports[0][0]);
-    (first, Servers { _more: more }, url)
+    let mut others = vec![first];
+    others.extend(more);
+    let has_the_pool = |server: &Redis| !server.ask(&["HLEN", POOL]).starts_with("MOVED");
+    let has_it = others.iter().position(has_the_pool).expect("every slot has its server");
+    assert_ne!(has_it, 0, "who looks for the pool is sent on");
+    (others.remove(has_it), Servers { others }, url)
 }
 
+/// Moves the slot of [`POOL`], with all that is in it, from one master of a cluster to another.
+pub(crate) fn move_the_pool(from: &Redis, to: &Redis) {
+    let slot = from.ask(&["CLUSTER", "KEYSLOT", POOL]);
+    let [source, target] = [from, to].map(|server| server.ask(&["CLUSTER", "MYID"]));
+    let port = to.port().expect("masters of a cluster have ports").to_string();
+    to.order(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
+    from.order(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+    loop {
+        let names = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]);
+        if names.is_empty() {
+            break;
+        }
+        let to_there = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        let migrate: Vec<&str> = to_there.into_iter().chain(names.lines()).collect();
+        from.order(&migrate);
+    }
+    for server in [to, from] {
+        server.order(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
+    }
+}
+
+/// A port that stays free while its server is away: nobody is given one of these who does not ask
+/// for it.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! A real Redis, or Valkey, in a directory of its own.
 
 use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// A server that listens on a Unix socket alone.
+/// A server that listens on a Unix socket, and nowhere else unless its arguments say so.
 pub(crate) struct Redis {
     dir: TempDir,
     child: Child,
@@ -94,6 +96,12 @@ impl Redis {
         self.dir.path().join("redis.sock")
     }
 
+    /// The port where it listens as well, as those of a cluster do.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let named = self.arguments.iter().position(|argument| argument == "--port")?;
+        self.arguments[named + 1].parse().ok()
+    }
+
     /// What a command answers, as text.
     pub(crate) fn ask(&self, command: &[&str]) -> String {
         let asked = Command::new("redis-cli").arg("-s").arg(self.socket()).args(command).output();
@@ -102,7 +110,19 @@ impl Redis {
 
     /// Has it do something that it agrees to.
     pub(crate) fn order(&self, command: &[&str]) {
-        assert_eq!(self.ask(command), "OK", "{command:?}");
+        assert_eq!(self.line(command).unwrap(), "+OK", "{command:?}");
+    }
+
+    /// The first line that it answers, without another process to ask it: some things are to be
+    /// done often.
+    fn line(&self, command: &[&str]) -> io::Result<String> {
+        let words = command.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        let words: String = words.collect();
+        let mut connection = UnixStream::connect(self.socket())?;
+        write!(connection, "*{}\r\n{words}", command.len())?;
+        let mut line = String::new();
+        BufReader::new(connection).read_line(&mut line)?;
+        Ok(line.trim().to_owned())
     }
 
     /// Has it answer nobody until its clock has moved on by `span`.
@@ -130,7 +150,7 @@ impl Redis {
     }
 
     fn until_it_answers(&self) {
-        while self.ask(&["PING"]) != "PONG" {
+        while self.line(&["PING"]).ok().as_deref() != Some("+PONG") {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -139,6 +159,8 @@ impl Redis {
 fn spawn(program: &str, arguments: &[String], dir: &Path, clock: Option<&HandClock>) -> Child {
     let mut server = Command::new(program);
     server.args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"]);
+    // By a clock that moves by hand this thread would never sleep.
+    server.args(["--jemalloc-bg-thread", "no"]);
     server.args(arguments).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null());
     if let Some(clock) = clock {
         server.env("LD_PRELOAD", &clock.library).env("HAND_CLOCK", &clock.path);

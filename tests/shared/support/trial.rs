@@ -14,14 +14,14 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::daemon::{Daemon, Plan, clock};
-use super::home::{Home, Servers};
+use super::home::{Home, POOL, Servers};
 use super::provider::Provider;
 use super::redis::Redis;
 
 /// A fleet under load.
 pub(crate) struct Trial {
     pub(crate) redis: Redis,
-    _servers: Servers,
+    pub(crate) servers: Servers,
     pub(crate) daemons: Vec<Option<Daemon>>,
     clocks: Vec<keypool::clock::ManualClock>,
     plans: Vec<Plan>,
@@ -53,25 +53,6 @@ impl Trial {
         trial
     }
 
-    /// The same with daemons that wait no longer than this for Redis: a select, and anything else.
-    pub(crate) fn with(
-        daemons: usize,
-        keys: &[KeySettings],
-        on_failure: OnFailure,
-        timeouts: (Duration, Duration),
-    ) -> Self {
-        let mut trial = Self::before(Home::Redis, daemons, keys, on_failure);
-        trial.timeouts = Some(timeouts);
-        for (n, plan) in trial.plans.iter_mut().enumerate() {
-            plan.url = format!("unix://{}", link(&trial.dirs[n]).display());
-        }
-        for n in 0..daemons {
-            trial.join_the_network(n);
-        }
-        trial.start_all();
-        trial
-    }
-
     /// The same at the Redis of a kind.
     pub(crate) fn at(
         home: Home,
@@ -82,6 +63,31 @@ impl Trial {
         let mut trial = Self::before(home, daemons, keys, on_failure);
         trial.start_all();
         trial
+    }
+
+    /// The same with daemons that wait no longer than this for Redis: a select, and anything else.
+    pub(crate) fn with(
+        home: Home,
+        daemons: usize,
+        keys: &[KeySettings],
+        on_failure: OnFailure,
+        timeouts: (Duration, Duration),
+    ) -> Self {
+        let mut trial = Self::before(home, daemons, keys, on_failure);
+        trial.timeouts = Some(timeouts);
+        if home == Home::Redis {
+            trial.can_be_cut_off();
+        }
+        trial.start_all();
+        trial
+    }
+
+    /// Has each daemon look for the socket of Redis in a place of its own.
+    fn can_be_cut_off(&mut self) {
+        for n in 0..self.plans.len() {
+            self.plans[n].url = format!("unix://{}", link(&self.dirs[n]).display());
+            self.join_the_network(n);
+        }
     }
 
     fn start_all(&mut self) {
@@ -124,7 +130,7 @@ impl Trial {
         let plan = |(n, dir): (usize, &TempDir)| Plan {
             keys: keys.to_vec(),
             url: url.clone(),
-            pool: "trial".to_owned(),
+            pool: POOL.to_owned(),
             on_failure,
             dir: dir.path().to_owned(),
             epoch: u32::try_from(n).unwrap(),
@@ -137,7 +143,7 @@ impl Trial {
         let provider = Arc::new(Provider::of(limits));
         Self {
             redis,
-            _servers: servers,
+            servers,
             daemons: plans.iter().map(|_| None).collect(),
             clocks,
             plans,
