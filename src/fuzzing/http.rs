@@ -71,7 +71,7 @@ pub fn http(bytes: &[u8]) {
 
 /// A daemon without files, sockets and tasks of its own.
 struct Daemon {
-    service: Service,
+    service: Arc<Service>,
     clock: ManualClock,
     asked: Asked,
     probes: AskedProbes,
@@ -95,7 +95,7 @@ impl Daemon {
             ..Configured::default()
         };
         let callers = Callers::new(CallerSettings::default(), &super::path("/"), own_uid());
-        let service = Service {
+        let service = Arc::new(Service {
             pool: SharedPool::new(super::pool()),
             keeper: None,
             keyring: Arc::new(Keyring::default()),
@@ -117,7 +117,7 @@ impl Daemon {
             sharing_ends: CancellationToken::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
-        };
+        });
         for id in keys.secrets.keys() {
             service.keyring.insert(id.clone(), Secret::new(&format!("fake-secret-{id}")));
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Secret;
 use crate::pool::KeyId;
@@ -26,14 +26,14 @@ struct Secrets {
 impl Keyring {
     /// The secret of `key`.
     pub fn secret(&self, key: &KeyId) -> Option<Secret> {
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.read();
         let gone = || secrets.gone.get(key).or_else(|| secrets.long_gone.get(key));
         secrets.used.get(key).or_else(gone).cloned()
     }
 
     /// The secret of `key`, unless the key has gone.
     pub fn used(&self, key: &KeyId) -> Option<Secret> {
-        self.secrets.read().unwrap_or_else(PoisonError::into_inner).used.get(key).cloned()
+        self.read().used.get(key).cloned()
     }
 
     /// Puts the secret of `key` in use.
@@ -46,7 +46,7 @@ impl Keyring {
         if text.is_empty() {
             return text;
         }
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.read();
         let known = [&secrets.used, &secrets.gone, &secrets.long_gone];
         let known = known.into_iter().flat_map(HashMap::values);
         known.fold(text, |text, secret| match secret.scrub(&text) {
@@ -57,15 +57,23 @@ impl Keyring {
 
     /// Keeps the secrets of `keys` alone; the others have gone.
     pub fn retain(&self, keys: impl Fn(&KeyId) -> bool) {
-        let mut secrets = self.write();
-        let gone: Vec<_> = secrets.used.extract_if(|key, _| !keys(key)).collect();
-        secrets.gone.extend(gone);
+        // Whoever wants a secret does not have to wait until all of them have been looked at.
+        let gone: Vec<KeyId> = self.read().used.keys().filter(|key| !keys(key)).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        let Secrets { used, gone: away, .. } = &mut *self.write();
+        away.extend(gone.iter().filter_map(|key| used.remove_entry(key)));
     }
 
     /// Forgets the secrets that had gone at the last call of this.
     pub fn forget_gone(&self) {
         let mut secrets = self.write();
         secrets.long_gone = std::mem::take(&mut secrets.gone);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Secrets> {
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Secrets> {

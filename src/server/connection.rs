@@ -198,7 +198,7 @@ async fn converse(
     peer: Peer,
     presence: Presence,
     turns: ClientTurns,
-    service: &Service,
+    service: &Arc<Service>,
 ) {
     let known = Connection { peer, presence, turns };
     let _connected = service.metrics.connected();
@@ -211,7 +211,7 @@ async fn converse(
 pub(crate) async fn converse_on(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     socket: &UnixStream,
-    service: &Service,
+    service: &Arc<Service>,
 ) -> io::Result<()> {
     let (peer, presence) = (Peer::of(socket), Presence::of(socket)?);
     converse(stream, peer, presence, Turns::default().of(peer), service).await;

@@ -163,7 +163,7 @@ impl Endpoint {
     }
 }
 
-async fn answer(service: &Service, request: Request<Incoming>) -> Response<Body> {
+async fn answer(service: &Arc<Service>, request: Request<Incoming>) -> Response<Body> {
     let served = routes::unless_panicked(serve(service, request)).await;
     served.unwrap_or_else(|problem| {
         tracing::debug!(code = problem.code(), "refused at the metrics address");
@@ -171,7 +171,10 @@ async fn answer(service: &Service, request: Request<Incoming>) -> Response<Body>
     })
 }
 
-async fn serve(service: &Service, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+async fn serve(
+    service: &Arc<Service>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
     if !hygiene::names_this_machine(request.headers()) {
         service.metrics.denied(Denial::Host);
         return Err(Problem::forbidden());

@@ -1,6 +1,7 @@
 //! `GET /v1/keys` and `GET /v1/keys/{id}`: every key as it is now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hyper::Response;
 use serde::Serialize;
@@ -78,8 +79,8 @@ struct LastProbe {
 }
 
 /// Every key, in the order of the configuration.
-pub(super) async fn all(service: &Service) -> Response<Body> {
-    json(&Keys { keys: service.read_keys(key).await })
+pub(super) async fn all(service: &Arc<Service>) -> Result<Response<Body>, Problem> {
+    service.aside(|service| json(&Keys { keys: service.read_keys(key) })).await
 }
 
 /// One key.

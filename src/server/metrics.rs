@@ -1,5 +1,7 @@
 //! `GET /metrics`: everything that Prometheus scrapes.
 
+use std::sync::Arc;
+
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
@@ -12,14 +14,27 @@ use crate::telemetry::metrics::{Reading, SharedQuota, Surroundings};
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every metric. The pool is held for as long as some of it is read, not for as long as the text
-/// is written; that is done where it keeps no request waiting.
-pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem> {
+/// is written.
+pub(super) async fn answer(service: &Arc<Service>) -> Result<Response<Body>, Problem> {
     let turn = service.metrics.scrape_turn().await;
+    let written = service.aside(move |service| {
+        let text = text(service);
+        drop(turn);
+        text
+    });
+    let mut response = Response::new(full(written.await?));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn text(service: &Service) -> String {
     for (key, read) in service.remote_secrets.last_read() {
         service.metrics.secrets.read(key, read);
     }
     let mut reading = service.call(Reading::begin);
-    service.call_for_keys(|pool, keys, now| reading.add(pool, keys, now)).await;
+    service.call_for_keys(|pool, keys, now| reading.add(pool, keys, now));
     let around = Surroundings {
         serving: !service.is_draining(),
         state_write_errors: service.keeper.as_ref().map_or(0, |keeper| keeper.status().failures),
@@ -34,15 +49,5 @@ pub(super) async fn answer(service: &Service) -> Result<Response<Body>, Problem>
             }
         }),
     };
-    let metrics = service.metrics.clone();
-    let written = service.tasks.spawn_blocking(move || {
-        let text = metrics.text(&reading, &around);
-        drop(turn);
-        text
-    });
-    let mut response = Response::new(full(written.await.map_err(|_| Problem::internal())?));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    service.metrics.text(&reading, &around)
 }

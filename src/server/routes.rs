@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -37,7 +38,7 @@ const EVERY_METHOD: &str = "GET, HEAD, POST, PATCH, DELETE";
 
 /// Answers one request.
 pub(super) async fn answer(
-    service: &Service,
+    service: &Arc<Service>,
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -51,7 +52,7 @@ pub(super) async fn answer(
 }
 
 async fn serve(
-    service: &Service,
+    service: &Arc<Service>,
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
@@ -102,7 +103,7 @@ async fn serve(
 
 /// Answers what is asked now and then, and not for each request of an application.
 async fn answer_seldom(
-    service: &Service,
+    service: &Arc<Service>,
     connection: &Connection,
     endpoint: Endpoint,
     head: &Parts,
@@ -118,7 +119,7 @@ async fn answer_seldom(
         Endpoint::Keys if method == Method::POST => {
             administration::add(service, connection, body).await
         }
-        Endpoint::Keys => Ok(keys::all(service).await),
+        Endpoint::Keys => keys::all(service).await,
         Endpoint::Key if method == Method::PATCH => {
             administration::change(service, connection, id, body).await
         }
@@ -128,7 +129,7 @@ async fn answer_seldom(
         Endpoint::Key => keys::one(service, id),
         Endpoint::Probe => administration::probe(service, connection, id, body).await,
         Endpoint::Clear => administration::clear(service, connection, id, body),
-        Endpoint::Usage => Ok(usage::answer(service).await),
+        Endpoint::Usage => usage::answer(service).await,
         Endpoint::Events if live => Ok(events::follow(service)),
         Endpoint::Events => events::list(service, uri.query()),
         Endpoint::Status => Ok(status::answer(service)),

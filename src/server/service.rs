@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::callers::Callers;
 use super::exporter::MetricsAddress;
 use super::hygiene::RequiredHeader;
+use super::problem::Problem;
 use super::turns::ClientTurns;
 use crate::clock::Clock;
 use crate::control::Controls;
@@ -104,25 +105,34 @@ impl Service {
         result
     }
 
+    /// Has `work` done aside, where it keeps no request waiting: with many keys it takes a while.
+    pub(super) async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let own = self.clone();
+        let done = self.tasks.spawn_blocking(move || work(&own));
+        done.await.map_err(|_| Problem::internal())
+    }
+
     /// Calls the pool for every key, some at a time: who wants a key comes in between. Each key is
     /// of one moment, and all of them are not.
-    pub(super) async fn call_for_keys(&self, mut call: impl FnMut(&mut Pool, &[KeyId], Now)) {
+    pub(super) fn call_for_keys(&self, mut call: impl FnMut(&mut Pool, &[KeyId], Now)) {
         let keys = self.call(|pool, _| pool.key_ids());
         for some in keys.chunks(KEYS_AT_ONCE) {
             self.call(|pool, now| call(pool, some, now));
-            tokio::task::yield_now().await;
+            std::thread::yield_now();
         }
     }
 
     /// What `read` makes of every key.
-    pub(super) async fn read_keys<T>(&self, mut read: impl FnMut(&KeyView<'_>) -> T) -> Vec<T> {
+    pub(super) fn read_keys<T>(&self, mut read: impl FnMut(&KeyView<'_>) -> T) -> Vec<T> {
         let mut all = Vec::new();
         self.call_for_keys(|pool, keys, now| {
             for key in keys {
                 all.extend(pool.key(key.as_str(), now).map(|view| read(&view)));
             }
-        })
-        .await;
+        });
         all
     }
 

@@ -1,11 +1,13 @@
 //! `GET /v1/usage`: totals per key and per model, since the start and for the quota day.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hyper::Response;
 use serde::Serialize;
 
 use super::answer::{Body, json};
+use super::problem::Problem;
 use super::service::Service;
 use crate::pool::{KeyView, LimitKind, Tally};
 
@@ -58,15 +60,19 @@ struct Today {
 }
 
 /// The totals.
-pub(super) async fn answer(service: &Service) -> Response<Body> {
+pub(super) async fn answer(service: &Arc<Service>) -> Result<Response<Body>, Problem> {
+    service.aside(|service| json(&usage(service))).await
+}
+
+fn usage(service: &Service) -> Usage {
     let mut models = BTreeMap::new();
     let read = |view: &KeyView<'_>| {
         count(view, &mut models);
         key(view)
     };
-    let keys = service.read_keys(read).await;
+    let keys = service.read_keys(read);
     let models = models.into_values().map(|model| Model { totals: model.totals.rated(), ..model });
-    json(&Usage { keys, models: models.collect() })
+    Usage { keys, models: models.collect() }
 }
 
 fn key(view: &KeyView<'_>) -> Key {

@@ -29,21 +29,23 @@ pub(super) struct WriteGuard<S> {
     clock: Clock,
     metrics: Arc<Metrics>,
     /// Since a write had to wait.
-    stalled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Whether it is the turn of others.
-    rests: bool,
+    stalled: Option<Rest>,
+    /// While it is the turn of others.
+    rest: Option<Rest>,
 }
+
+type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S> WriteGuard<S> {
     pub(super) fn new(stream: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { stream, clock, metrics, stalled: None, rests: false }
+        Self { stream, clock, metrics, stalled: None, rest: None }
     }
 
     /// Waits for the turns of others after a piece.
     fn rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::take(&mut self.rests) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
         }
         Poll::Ready(())
     }
@@ -89,7 +91,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
         ready!(self.rest(context));
         let bytes = &bytes[..bytes.len().min(PIECE)];
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.rests = bytes.len() == PIECE && written.is_ready();
+        if bytes.len() == PIECE && written.is_ready() {
+            // The runtime looks for what has come meanwhile before it goes on here.
+            self.rest = Some(Box::pin(tokio::task::yield_now()));
+        }
         self.unless_stalled(context, written)
     }
 
