@@ -80,7 +80,7 @@ impl Quota {
         let span = MINUTE + guard;
         self.guard = guard;
         resize_window(&mut self.requests, limits.rpm.map(Into::into), span, self.last_use);
-        self.tokens_made += u32::from(self.tokens.is_none());
+        self.tokens_made += u32::from(self.tokens.is_none() && limits.tpm.is_some());
         resize_window(&mut self.tokens, limits.tpm.map(Into::into), span, self.last_use);
         self.repace(limits, learnt);
         self.day.resize(limits.rpd.map(Into::into), zone);
