@@ -305,14 +305,20 @@ mod tests {
     use crate::clock::{JiffCalendar, ManualClock};
     use crate::pool::Calendar;
 
-    #[test]
-    fn all_who_note_something_before_a_flush_share_it() {
+    /// An empty pool whose state is kept.
+    fn kept() -> (tempfile::TempDir, Clock, Arc<SharedPool>, Arc<StateKeeper>) {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::Manual(ManualClock::default());
         let calendar: Arc<dyn Calendar> = Arc::new(JiffCalendar);
         let opened = super::super::open(dir.path(), &calendar, 1, 1, clock.clone());
         let (pool, keeper) = (opened.pool, opened.keeper.unwrap());
         keeper.snapshot(&pool);
+        (dir, clock, pool, keeper)
+    }
+
+    #[test]
+    fn all_who_note_something_before_a_flush_share_it() {
+        let (_dir, clock, pool, keeper) = kept();
         let note = |shared| {
             pool.call(clock.now(), |pool, now| pool.share_limits(shared, now));
             keeper.moment()
@@ -327,26 +333,21 @@ mod tests {
         keeper.flush_until(second, &pool);
         assert_eq!(flushes(), 1, "what it noted is written");
         keeper.flush_until(third, &pool);
-        let log = fs::read(log_path(dir.path(), keeper.lock().generation)).unwrap();
+        let log = fs::read(log_path(&keeper.dir, keeper.lock().generation)).unwrap();
         assert_eq!(decode_log(&log).unwrap().0.len(), 3);
     }
 
     #[test]
     fn a_configuration_that_was_expected_is_written_as_any_other() {
         let written = [true, false].map(|expected| {
-            let dir = tempfile::tempdir().unwrap();
-            let clock = Clock::Manual(ManualClock::default());
-            let calendar: Arc<dyn Calendar> = Arc::new(JiffCalendar);
-            let opened = super::super::open(dir.path(), &calendar, 1, 1, clock.clone());
-            let (pool, keeper) = (opened.pool, opened.keeper.unwrap());
-            keeper.snapshot(&pool);
+            let (_dir, clock, pool, keeper) = kept();
             let settings = Arc::new(PoolSettings { default_tokens: 7, ..PoolSettings::default() });
             let other = Arc::new(PoolSettings::clone(&settings));
             drop(keeper.expect(if expected { &settings } else { &other }));
             pool.call(clock.now(), |pool, now| pool.reconfigure(settings, now));
             keeper.flush(&pool);
             assert_eq!(keeper.lock().coming.is_none(), expected, "what was expected has come");
-            fs::read(log_path(dir.path(), keeper.lock().generation)).unwrap()
+            fs::read(log_path(&keeper.dir, keeper.lock().generation)).unwrap()
         });
         assert_eq!(written[0], written[1]);
         assert_eq!(decode_log(&written[0]).unwrap().0.len(), 1);
