@@ -140,21 +140,8 @@ impl Fact {
 
     /// The configuration that was taken, if that is what happened.
     pub fn settings(&self) -> Option<&Arc<PoolSettings>> {
-        match &self.what {
-            What::Reconfigured { settings } => Some(settings),
-            What::Granted { .. }
-            | What::Reported { .. }
-            | What::Cleared { .. }
-            | What::SecretChanged { .. }
-            | What::ProbeAccepted { .. }
-            | What::ProbeRejected { .. }
-            | What::Sharing { .. }
-            | What::Taken { .. }
-            | What::HandedOver { .. }
-            | What::LetterRead { .. }
-            | What::Heard { .. }
-            | What::WentOnInPart { .. } => None,
-        }
+        let What::Reconfigured { settings } = &self.what else { return None };
+        Some(settings)
     }
 }
 

@@ -126,17 +126,23 @@ impl Stock {
 
     /// What there is to find of a group at `now`, but for how much of it is used.
     pub(super) fn standing(&mut self, group: GroupIdx, now: Now) -> &Standing {
-        let place = group.0 as usize;
-        if !self.standings[place].holds(now) {
-            self.standings[place] = Standing::of(self.up_to_date(group, now), now);
-        }
-        &self.standings[place]
+        self.found(group, Standing::holds, now)
     }
 
     /// What there is to find of a group at `now`.
     pub(super) fn exact_standing(&mut self, group: GroupIdx, now: Now) -> &Standing {
+        self.found(group, Standing::is_exact, now)
+    }
+
+    /// What was last found of a group, if it `is_good` at `now`; what is there to find otherwise.
+    fn found(
+        &mut self,
+        group: GroupIdx,
+        is_good: impl Fn(&Standing, Now) -> bool,
+        now: Now,
+    ) -> &Standing {
         let place = group.0 as usize;
-        if !self.standings[place].is_exact(now) {
+        if !is_good(&self.standings[place], now) {
             self.standings[place] = Standing::of(self.up_to_date(group, now), now);
         }
         &self.standings[place]

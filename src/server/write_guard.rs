@@ -29,12 +29,12 @@ pub(super) struct WriteGuard<S> {
     clock: Clock,
     metrics: Arc<Metrics>,
     /// Since a write had to wait.
-    stalled: Option<Rest>,
+    stalled: Option<Wait>,
     /// While it is the turn of others.
-    rest: Option<Rest>,
+    rest: Option<Wait>,
 }
 
-type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S> WriteGuard<S> {
     pub(super) fn new(stream: S, clock: Clock, metrics: Arc<Metrics>) -> Self {

@@ -51,10 +51,15 @@ pub struct Examined {
     pub trouble: Option<Trouble>,
 }
 
+/// A hash of `pool` that nobody uses.
+fn tried_hash(pool: &str) -> String {
+    format!("keypool:{{{pool}}}:check")
+}
+
 /// Asks the Redis at `url` what it is, and tries everything that sharing the limits of `pool` needs
 /// on names that nobody uses. Every step takes at most `most`.
 pub async fn examine(url: &Secret, pool: &str, most: Duration) -> Result<Examined, Trouble> {
-    let hash = format!("keypool:{{{pool}}}:check");
+    let hash = tried_hash(pool);
     let place = Place::new(url, &hash);
     let mut link = place.connect_single(most, most).await?;
     let mut examined = Examined {
@@ -100,7 +105,7 @@ pub async fn examine(url: &Secret, pool: &str, most: Duration) -> Result<Examine
 
 /// Every command that the daemons and their scripts use, in an order in which nothing of it stays.
 fn commands(pool: &str) -> Vec<(&'static str, Cmd)> {
-    let (hash, list) = (format!("keypool:{{{pool}}}:check"), format!("keypool:{{{pool}}}:checks"));
+    let (hash, list) = (tried_hash(pool), format!("keypool:{{{pool}}}:checks"));
     let of = |name: &'static str, arguments: &[&str]| {
         let mut command = redis::cmd(&name.to_uppercase());
         command.arg(arguments);

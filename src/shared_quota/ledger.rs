@@ -67,11 +67,15 @@ pub(super) struct Ledger {
     layout: String,
 }
 
+/// A connection with the server that has the pool, whose answers take at most `answer`.
+async fn connect(sharing: &Sharing, answer: Duration) -> Result<Link, Trouble> {
+    let layouts = name(sharing, "layouts");
+    Place::new(&sharing.redis_url, &layouts).connect(sharing.redis_timeout, answer).await
+}
+
 impl Ledger {
     pub(super) async fn connect(sharing: &Sharing) -> Result<Self, Trouble> {
-        let layouts = name(sharing, "layouts");
-        let place = Place::new(&sharing.redis_url, &layouts);
-        let link = place.connect(sharing.redis_timeout, sharing.redis_timeout).await?;
+        let link = connect(sharing, sharing.redis_timeout).await?;
         let names = ["ledger", "daemons", "groups", "parcels", "days", "marks", "mail", "layouts"];
         let keys = names.iter().map(|what| name(sharing, what)).collect();
         let (inbox, layout) = (name(sharing, "inbox"), sharing.layout.to_string());
@@ -117,9 +121,7 @@ impl Inbox {
     pub(super) async fn connect(sharing: &Sharing, id: &str) -> Result<Self, Trouble> {
         // The server answers when there is a message, or after so long.
         let most = POLL + sharing.redis_timeout;
-        let layouts = name(sharing, "layouts");
-        let place = Place::new(&sharing.redis_url, &layouts);
-        let link = place.connect(sharing.redis_timeout, most).await?;
+        let link = connect(sharing, most).await?;
         Ok(Self { link, key: format!("{}:{id}", name(sharing, "inbox")) })
     }
 

@@ -16,6 +16,9 @@ use crate::pool::{Fact, PoolSettings, SharedPool, Snapshot};
 /// A log this long is followed by a snapshot.
 const LONG_LOG: u64 = 8 * 1024 * 1024;
 
+/// The most bytes whose place is kept to be used again.
+const MOST_KEPT: usize = 64 * 1024;
+
 /// Keeps the state of a pool in a directory.
 #[derive(Debug)]
 pub struct StateKeeper {
@@ -134,7 +137,7 @@ impl StateKeeper {
 
     /// The pool is about to take these settings. Until what this returns is dropped, the pool is not
     /// read for a snapshot: every page of it would be put aside as it changes.
-    pub fn expect(&self, settings: &Arc<PoolSettings>) -> impl Drop + use<'_> {
+    pub fn expect(&self, settings: &Arc<PoolSettings>) -> MutexGuard<'_, ()> {
         let reading = lock(&self.reading);
         let coming = EncodedSettings::new(settings.clone());
         self.lock().coming = coming;
@@ -261,9 +264,6 @@ impl StateKeeper {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// The most bytes whose place is kept to be used again.
-const MOST_KEPT: usize = 64 * 1024;
 
 impl Log {
     fn write(&mut self, facts: &[Fact]) {
