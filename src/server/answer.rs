@@ -11,10 +11,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::object::Object;
 use super::problem::Problem;
-
-/// What the answer to a select comes to, so that it does not grow step by step.
-const USUAL_BYTES: usize = 512;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -70,16 +68,22 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
 
 /// 200 with `value` as JSON.
 pub(super) fn json(value: &impl Serialize) -> Response<Body> {
-    let mut text = Vec::with_capacity(USUAL_BYTES);
-    match serde_json::to_writer(&mut text, value) {
-        Ok(()) => {
-            let mut response = Response::new(full(text));
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, json);
-            // Every answer is of this moment, and some hold a secret.
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
-        }
+    match serde_json::to_vec(value) {
+        Ok(text) => json_text(text),
         Err(_) => Problem::internal().response(),
     }
+}
+
+/// 200 with `object`.
+pub(super) fn object(object: Object) -> Response<Body> {
+    json_text(object.end())
+}
+
+fn json_text(text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Every answer is of this moment, and some hold a secret.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

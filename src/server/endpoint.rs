@@ -96,11 +96,26 @@ impl Endpoint {
 
     /// What `path` has in the place of the `key_id`, if it is of this endpoint.
     fn key_id(self, path: &str) -> Option<&str> {
-        let Some((before, after)) = self.path().split_once(KEY_ID) else {
-            return (self.path() == path).then_some("");
-        };
-        let segment = path.strip_prefix(before)?.strip_suffix(after)?;
-        (!segment.is_empty() && !segment.contains('/')).then_some(segment)
+        match self {
+            Self::Key | Self::Probe | Self::Clear => {
+                let (before, after) = self.path().split_once(KEY_ID)?;
+                let segment = path.strip_prefix(before)?.strip_suffix(after)?;
+                (!segment.is_empty() && !segment.contains('/')).then_some(segment)
+            }
+            Self::Select
+            | Self::Report
+            | Self::Rotate
+            | Self::Keys
+            | Self::Usage
+            | Self::Events
+            | Self::Status
+            | Self::Fleet
+            | Self::Reload
+            | Self::Livez
+            | Self::Readyz
+            | Self::Metrics
+            | Self::OpenApi => (self.path() == path).then_some(""),
+        }
     }
 }
 

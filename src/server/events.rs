@@ -77,6 +77,5 @@ pub(super) fn follow(service: &Service) -> Response<Body> {
 }
 
 fn piece(event: &Event) -> Bytes {
-    let data = serde_json::to_string(event).unwrap_or_default();
-    format!("id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.event).into()
+    format!("id: {}\nevent: {}\ndata: {}\n\n", event.id, event.event, event.json.get()).into()
 }

@@ -1,30 +1,42 @@
 //! The members of a JSON request, read one by one; what is left over is an error.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{self, Display};
 
-use serde_json::{Map, Value};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::problem::Problem;
 
 /// No request has more fields.
 const MOST_FIELDS: usize = 16;
 
-/// The members of a request that have not been read yet.
-pub(super) struct Fields {
-    members: Map<String, Value>,
+/// The members of a request that have not been read yet, in the order of their names.
+pub(super) struct Fields<'a> {
+    members: Vec<Member<'a>>,
     known: Vec<&'static str>,
 }
 
-impl Fields {
-    /// Reads a body; an empty one has no members.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
+type Member<'a> = (Name<'a>, Value);
+
+/// A name, which is hardly ever written with escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// An object as it is written. Requests have a few members: a list of them is less work than a map.
+struct Object<'a>(Vec<Member<'a>>);
+
+impl<'a> Fields<'a> {
+    /// Reads a body; an empty one has no members. Of members of one name the last one counts.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
         let known = Vec::with_capacity(MOST_FIELDS);
         if body.trim_ascii().is_empty() {
-            return Ok(Self { members: Map::new(), known });
+            return Ok(Self { members: Vec::new(), known });
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Self { members, known }),
-            Ok(_) => Err(Problem::invalid("", "expected a JSON object")),
+            Ok(Object(members)) => Ok(Self { members: sorted(members), known }),
+            Err(error) if error.is_data() => Err(Problem::invalid("", "expected a JSON object")),
             Err(error) => {
                 let place = format!("line {}, column {}", error.line(), error.column());
                 Err(Problem::invalid("", format!("the body is not JSON ({place})")))
@@ -40,12 +52,11 @@ impl Fields {
         read: impl FnOnce(Value) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
         self.known.push(name);
-        match self.members.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match read(value) {
-                Some(read) => Ok(Some(read)),
-                None => Err(Problem::invalid(name, format!("expected {expected}"))),
-            },
+        let member = self.position(name).map(|at| self.members.remove(at).1);
+        let Some(value) = member.filter(|value| !value.is_null()) else { return Ok(None) };
+        match read(value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(Problem::invalid(name, format!("expected {expected}"))),
         }
     }
 
@@ -60,20 +71,60 @@ impl Fields {
 
     /// All that is left, in which none of `fixed` may be: fields, each with why not.
     pub(super) fn members(self, fixed: &[(&str, &str)]) -> Result<Vec<(String, Value)>, Problem> {
-        match fixed.iter().find(|(name, _)| self.members.contains_key(*name)) {
-            Some((name, why)) => Err(Problem::invalid(name, *why)),
-            None => {
-                Ok(self.members.into_iter().map(|(name, value)| (name, plain(value))).collect())
-            }
+        if let Some((name, why)) = fixed.iter().find(|(name, _)| self.position(name).is_some()) {
+            return Err(Problem::invalid(name, *why));
         }
+        let members = self.members.into_iter();
+        Ok(members.map(|(name, value)| (name.0.into_owned(), plain(value))).collect())
     }
 
     /// Nothing may be left.
     pub(super) fn finish(self) -> Result<(), Problem> {
-        let Some(name) = self.members.keys().next() else { return Ok(()) };
+        let Some((name, _)) = self.members.first() else { return Ok(()) };
         let known = self.known.join(", ");
         let fields = if known.is_empty() { "there are none" } else { "the fields are " };
-        Err(Problem::invalid(name, format!("unknown field; {fields}{known}")))
+        Err(Problem::invalid(&name.0, format!("unknown field; {fields}{known}")))
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.members.iter().position(|(other, _)| other.0 == name)
+    }
+}
+
+/// The last member of each name, in the order of names.
+fn sorted(mut members: Vec<Member<'_>>) -> Vec<Member<'_>> {
+    members.sort_by(|(one, _), (other, _)| one.cmp(other));
+    members.dedup_by(|later, earlier| {
+        let is_same = later.0 == earlier.0;
+        if is_same {
+            std::mem::swap(later, earlier);
+        }
+        is_same
+    });
+    members
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(4);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -107,6 +158,41 @@ pub(super) fn texts(value: Value) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(body: &str) -> Result<Vec<(String, Value)>, Problem> {
+        Fields::parse(body.as_bytes())?.members(&[])
+    }
+
+    #[test]
+    fn of_members_of_one_name_the_last_one_counts() {
+        let members = read(r#"{"b": 1, "a": 2, "b": 3, "\u0062": 4, "c": null}"#).unwrap();
+        let expected = [("a", 2.into()), ("b", 4.into()), ("c", Value::Null)];
+        assert_eq!(members, expected.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    #[test]
+    fn a_body_is_an_object_or_nothing() {
+        assert_eq!(read(" \n"), Ok(Vec::new()));
+        assert_eq!(read("{}"), Ok(Vec::new()));
+        for (body, detail) in [
+            ("[]", "expected a JSON object"),
+            ("\"a\"", "expected a JSON object"),
+            ("{\"a\"}", "the body is not JSON (line 1, column 5)"),
+            ("{\"a\": 1} {", "the body is not JSON (line 1, column 10)"),
+            ("{\"a\": \"\\ud800\"}", "the body is not JSON (line 1, column 14)"),
+        ] {
+            assert_eq!(read(body), Err(Problem::invalid("", detail)), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_told_beside_the_known_ones() {
+        let mut fields = Fields::parse(br#"{"user": "a", "z": 1, "model": 1}"#).unwrap();
+        assert_eq!(fields.text("user"), Ok(Some("a".to_owned())));
+        assert_eq!(fields.text("provider"), Ok(None));
+        let detail = "unknown field; the fields are user, provider";
+        assert_eq!(fields.finish(), Err(Problem::invalid("model", detail)));
+    }
 
     #[test]
     fn a_whole_number_may_be_written_with_a_point() {

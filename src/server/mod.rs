@@ -24,6 +24,7 @@ mod health;
 mod reload;
 mod administration;
 mod metrics;
+mod object;
 mod openapi;
 mod selecting;
 

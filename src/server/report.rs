@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use hyper::Response;
-use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{Body, json};
+use super::answer::{Body, object};
 use super::fields::{Fields, whole};
+use super::object::Object;
 use super::problem::Problem;
 use super::routes::Connection;
 use super::select;
@@ -33,15 +33,6 @@ enum Verdict {
     Outcome(Outcome),
     /// Ours, from the provider's answer.
     Answer { status: u16, headers: Vec<(String, String)>, body: String },
-}
-
-#[derive(Serialize)]
-struct Noted<'a> {
-    key_id: &'a str,
-    outcome: &'a str,
-    state: &'a str,
-    until: Option<String>,
-    retry: bool,
 }
 
 /// Takes note of a report.
@@ -84,13 +75,14 @@ pub(super) async fn rotate(
 }
 
 fn noted(reported: &Reported) -> Response<Body> {
-    json(&Noted {
-        key_id: reported.key_id.as_str(),
-        outcome: reported.outcome.name(),
-        state: reported.state.name(),
-        until: reported.state.until().map(rfc3339),
-        retry: reported.retry,
-    })
+    let until = reported.state.until().map(rfc3339);
+    let noted = Object::new()
+        .text("key_id", reported.key_id.as_str())
+        .text("outcome", reported.outcome.name())
+        .text("state", reported.state.name())
+        .text_or_null("until", until.as_deref())
+        .truth("retry", reported.retry);
+    object(noted)
 }
 
 impl Said {

@@ -62,7 +62,10 @@ async fn serve(
         service.metrics.denied(Denial::Header);
         return Err(Problem::forbidden());
     }
-    let allows = |allow: &str| allow.split(", ").any(|method| method == request.method().as_str());
+    let allows = |allow: &str| {
+        let method = request.method().as_str();
+        allow.split(',').any(|allowed| allowed.trim_start() == method)
+    };
     if request.method() != Method::POST && !allows(EVERY_METHOD) {
         let allow = Endpoint::at(request.uri().path());
         let allow = allow.map_or(EVERY_METHOD, |(endpoint, _)| endpoint.allow());

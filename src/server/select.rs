@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Response;
-use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{Body, json};
+use super::answer::{Body, object};
 use super::fields::{Fields, text, texts};
+use super::object::Object;
 use super::problem::Problem;
 use super::routes::Connection;
 use super::selecting::Selecting;
@@ -20,27 +20,6 @@ use crate::pool::{
 
 /// The longest `wait_ms` that is understood; it is cut to `wait.max` anyway.
 const MOST_WAIT: u64 = u64::MAX;
-
-/// The answer to a granted request.
-#[derive(Serialize)]
-struct Granted<'a> {
-    lease_id: String,
-    key_id: &'a str,
-    provider: &'a str,
-    model: Option<&'a str>,
-    secret: &'a str,
-    header: Header<'a>,
-    expires_at: String,
-    use_within_ms: u64,
-    attempt: usize,
-    attempts_left: usize,
-}
-
-#[derive(Serialize)]
-struct Header<'a> {
-    name: &'a str,
-    value: &'a str,
-}
 
 pub(super) async fn answer(
     service: &Service,
@@ -86,7 +65,10 @@ pub(super) fn wait(service: &Service, fields: &mut Fields) -> Result<Option<Dura
 }
 
 fn models(value: Value) -> Option<Vec<Arc<str>>> {
-    let models = if value.is_string() { vec![text(value)?] } else { texts(value)? };
+    if value.is_string() {
+        return Some(vec![text(value)?.into()]);
+    }
+    let models = texts(value)?;
     (!models.is_empty()).then(|| models.into_iter().map(Arc::from).collect())
 }
 
@@ -137,19 +119,22 @@ fn with_secret(
 ) -> Option<Response<Body>> {
     let secret = service.keyring.secret(&lease.key_id)?;
     let header = configured.auth_header(&lease.provider);
-    let value = zeroize::Zeroizing::new(header.value(secret.expose()));
-    Some(json(&Granted {
-        lease_id: lease.id.to_string(),
-        key_id: lease.key_id.as_str(),
-        provider: &lease.provider,
-        model: lease.model.as_deref(),
-        secret: secret.expose(),
-        header: Header { name: &header.name, value: &value },
-        expires_at: rfc3339(lease.expires_at),
-        use_within_ms: u64::try_from(lease.use_within.as_millis()).unwrap_or(u64::MAX),
-        attempt: lease.attempt,
-        attempts_left: lease.attempts_left,
-    }))
+    let use_within = u64::try_from(lease.use_within.as_millis()).unwrap_or(u64::MAX);
+    let granted = Object::new()
+        .text("lease_id", &lease.id.to_string())
+        .text("key_id", lease.key_id.as_str())
+        .text("provider", &lease.provider)
+        .text_or_null("model", lease.model.as_deref())
+        .text("secret", secret.expose())
+        .object("header", |object| {
+            let object = object.text("name", &header.name);
+            object.texts("value", [&header.prefix, secret.expose()])
+        })
+        .text("expires_at", &rfc3339(lease.expires_at))
+        .number("use_within_ms", use_within)
+        .number("attempt", lease.attempt as u64)
+        .number("attempts_left", lease.attempts_left as u64);
+    Some(object(granted))
 }
 
 /// A refusal of the pool; one without any key is the configuration's fault.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::broadcast;
 use tracing::{debug, info, warn};
 
@@ -31,46 +32,51 @@ struct Events {
     kept: VecDeque<Arc<Event>>,
 }
 
-/// One change, as `GET /v1/events` tells it. A thousand are kept, so it takes little room: what
-/// the pool has is shared with it, and what is text only for people is no text yet.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+/// One change, as `GET /v1/events` tells it. A thousand are kept, so it is written once and takes
+/// no more room than its text.
+#[derive(Clone, Debug)]
 pub struct Event {
     /// Grows by one from event to event.
     pub id: u64,
-    /// When it happened.
-    pub time: EventTime,
     /// What happened: `cooling`, `rotated`, …
     pub event: &'static str,
-    /// The key it happened to, or the first of its group; absent if it is of no key.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The key it happened to, or the first of its group; none if it is of no key.
     pub key_id: Option<KeyId>,
-    /// The key's provider.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<Arc<str>>,
-    /// Every key it happened to, where there can be several.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub keys: Box<[KeyId]>,
-    /// The key of the attempt that failed before a rotation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<KeyId>,
-    /// Why, in a word or in the provider's codes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Box<str>>,
-    /// When it ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<EventTime>,
-    /// All of that in a line for people.
-    pub message: Box<str>,
+    /// All of it, as a JSON object.
+    pub json: Box<RawValue>,
 }
 
-/// A time that becomes text when somebody asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EventTime(pub WallTime);
-
-impl Serialize for EventTime {
+impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&rfc3339(self.0))
+        self.json.serialize(serializer)
     }
+}
+
+/// The members of an event.
+#[derive(Serialize)]
+struct Members<'a> {
+    id: u64,
+    time: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a KeyId>,
+    /// The key's provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    /// Every key it happened to, where there can be several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<KeyId>,
+    /// The key of the attempt that failed before a rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<KeyId>,
+    /// Why, in a word or in the provider's codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    /// All of that in a line for people.
+    message: String,
 }
 
 impl Default for Journal {
@@ -115,18 +121,23 @@ impl Journal {
     fn tell(&self, at: WallTime, name: &'static str, key: Option<(&KeyId, &Arc<str>)>, told: Told) {
         let mut events = self.lock();
         events.last_id += 1;
-        let event = Arc::new(Event {
-            id: events.last_id,
-            time: EventTime(at),
+        let id = events.last_id;
+        let members = Members {
+            id,
+            time: rfc3339(at),
             event: name,
-            key_id: key.map(|(id, _)| id.clone()),
-            provider: key.map(|(_, provider)| provider.clone()),
-            keys: told.keys.into(),
+            key_id: key.map(|(id, _)| id),
+            provider: key.map(|(_, provider)| &**provider),
+            keys: told.keys,
             from: told.from,
-            reason: told.reason.map(Into::into),
-            until: told.until.map(EventTime),
-            message: told.message.into(),
-        });
+            reason: told.reason,
+            until: told.until.map(rfc3339),
+            message: told.message,
+        };
+        // Texts and numbers can be written.
+        let json = to_raw_value(&members).unwrap_or_default();
+        let key_id = members.key_id.cloned();
+        let event = Arc::new(Event { id, event: name, key_id, json });
         events.kept.push_back(event.clone());
         if events.kept.len() > KEPT {
             events.kept.pop_front();

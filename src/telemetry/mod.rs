@@ -7,6 +7,6 @@ mod journal;
 mod span;
 mod words;
 
-pub use journal::{Event, EventTime, Journal, ReloadNews};
+pub use journal::{Event, Journal, ReloadNews};
 pub use metrics::Metrics;
 pub use span::span;
