@@ -9,7 +9,7 @@ use super::*;
 const LEASE: Duration = Duration::from_secs(15);
 const HELD: Duration = Duration::from_millis(14_900);
 const OTHERS: Duration = Duration::from_secs(31);
-const BEAT: Duration = Duration::from_secs(5);
+const BEAT: Duration = Duration::from_secs(6);
 const DAY: Duration = Duration::from_hours(24);
 
 /// What the ledger knows of a daemon.

@@ -251,6 +251,29 @@ local function tell_daemons(reply, also)
   reply.now = text(now)
 end
 
+-- Whatever a daemon asks for, it may say as well that it is alive: its leases go on, and it hears of
+-- the fleet.
+local function renew(reply)
+  if not q.row then
+    return
+  end
+  reply.learning = learning()
+  keep_row(q.gen, reply)
+  for _, day in ipairs(q.days or {}) do
+    put(days, day[1], day[2] .. '|' .. text(day[3]))
+  end
+  tell_daemons(reply)
+end
+
+-- What the next holder of a group is told, of which `group` is known, and takes along.
+local function hand_out(name, group, ago)
+  local one = { name = name, epoch = group.epoch + 1, ago = ago }
+  one.parcel = redis.call('HGET', parcels, name) or nil
+  one.mail = redis.call('HGET', mail, name) or nil
+  redis.call('HDEL', mail, name)
+  return one
+end
+
 -- Puts a message into the inbox of the `place`th of `q.others`.
 local function post(place, message)
   local inbox = KEYS[8 + place]

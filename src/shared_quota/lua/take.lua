@@ -3,10 +3,15 @@ if not is_joined() then
   return '{"join":true}'
 end
 touch()
-local left = learning()
-if left > 0 then
-  return cjson.encode({ learning = left })
+local reply = {}
+renew(reply)
+if learning() > 0 then
+  reply.learning = learning()
+  return cjson.encode(reply)
 end
+
+-- How long a group may be on its way to the one it was given to.
+local ON_ITS_WAY = 1000000
 
 local doubt = moment('doubt')
 local taken = {}
@@ -22,7 +27,8 @@ for _, name in ipairs(q.names) do
   group = group or { holder = '', epoch = 0, changed = 0, free = 0, doubt = 0 }
   local unsure = math.max(group.doubt, group.changed < doubt and doubt or 0)
   local is_free = group.holder == ''
-  if group.holder ~= '' and (group.holder == q.id or not is_alive(group.holder)) then
+  local is_lost = group.holder == q.id and now - group.changed > ON_ITS_WAY
+  if group.holder ~= '' and (is_lost or not is_alive(group.holder)) then
     -- Its holder went without a word, and may have used it as long as its leases lasted.
     local row = row_of(group.holder)
     is_free = true
@@ -33,14 +39,11 @@ for _, name in ipairs(q.names) do
     left_behind = true
   end
   if is_free and group.free <= now then
-    local one = { name = name, epoch = group.epoch + 1, ago = known and now - group.changed or 0 }
-    one.parcel = redis.call('HGET', parcels, name) or nil
+    local one = hand_out(name, group, known and now - group.changed or 0)
     if unsure > 0 and unsure > now - 86400000000 then
       one.doubt = now - unsure
       one.day = redis.call('HGET', days, name) or nil
     end
-    one.mail = redis.call('HGET', mail, name) or nil
-    redis.call('HDEL', mail, name)
     keep_group(name, { holder = q.id, epoch = group.epoch + 1, changed = group.changed, free = 0,
       doubt = 0 })
     table.insert(taken, one)
@@ -53,7 +56,7 @@ for _, name in ipairs(q.names) do
   end
 end
 
-local reply = { free_in = free_in }
+reply.free_in = free_in
 if left_behind then
   -- Who was its holder may go on with a part of it.
   reply.withheld = withheld(other_rows(), q.gen)

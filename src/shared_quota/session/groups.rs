@@ -1,0 +1,229 @@
+//! Groups that come and go: asking for them, taking them over, and giving them to others.
+
+use std::time::Duration;
+
+use super::Session;
+use crate::pool::{GroupName, HeldGroup, KeyId, Letter, News, Parcel, Part};
+use crate::shared_quota::effect;
+use crate::shared_quota::giving::{Mode, to_give, to_grant_a_wish};
+use crate::shared_quota::link::Trouble;
+use crate::shared_quota::wire::{Message, Released, Request, TakenOne};
+
+/// Most groups that are asked for at once.
+const MOST_WANTED: usize = 64;
+
+/// How soon a group that nobody gave is asked for again, where groups are few and where they are
+/// many; it doubles up to the last.
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
+const FIRST_RETRY_OF_MANY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(4);
+
+/// How soon a group that would be better is asked for again.
+const WISH_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many holders are asked at once where groups are few.
+const ASKED_AT_ONCE: usize = 2;
+
+/// How long a group that is not used is kept where groups are few.
+const LINGER: Duration = Duration::from_secs(1);
+
+impl Session<'_> {
+    /// Takes groups that requests wait for, and tells others what they should know.
+    pub(super) async fn run_errands(&mut self) -> Result<(), Trouble> {
+        let (news, letters, (names, waiting), wishes) = self.sharer.call(|pool, now| {
+            let wanted = pool.wanted(MOST_WANTED, now);
+            (pool.take_news(), pool.take_letters(), wanted, pool.take_wishes())
+        });
+        if !news.is_empty() || !letters.is_empty() {
+            self.tell(news, letters).await?;
+        }
+        if !names.is_empty() {
+            self.take(&names, waiting).await
+        } else if !wishes.is_empty() {
+            self.wish(&wishes).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes one of `names`, which requests would rather have used, if nobody needs it.
+    async fn wish(&mut self, names: &[GroupName]) -> Result<(), Trouble> {
+        self.turn += 1;
+        let request = Request {
+            names: names.iter().map(ToString::to_string).collect(),
+            most: 1,
+            ask: 1,
+            turn: self.turn,
+            wish: true,
+            ..Request::default()
+        };
+        let asked = self.ask_alive(|scripts| &scripts.take, request, None).await?;
+        let Some((reply, sent)) = asked else { return Ok(()) };
+        self.agree_if_asked(&reply, sent);
+        if reply.taken.is_empty() {
+            self.sharer.call(|pool, now| pool.expect(names, now.at.plus(WISH_AGAIN), now));
+        } else {
+            self.take_over(&reply.taken, reply.withheld);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, names: &[GroupName], waiting: usize) -> Result<(), Trouble> {
+        self.turn += 1;
+        let request = Request {
+            names: names.iter().map(ToString::to_string).collect(),
+            most: 1 + waiting / 8,
+            ask: match self.mode {
+                Mode::Ownership => 1,
+                Mode::PerSelect => ASKED_AT_ONCE,
+            },
+            turn: self.turn,
+            ..Request::default()
+        };
+        let hurry = self.sharer.sharing().timeout;
+        let asked = self.ask_alive(|scripts| &scripts.take, request, Some(hurry)).await?;
+        let Some((reply, sent)) = asked else { return Ok(()) };
+        self.agree_if_asked(&reply, sent);
+        if reply.taken.is_empty() {
+            let wait = match (reply.learning, reply.free_in) {
+                (0, None) => self.retry,
+                (0, Some(free_in)) => self.retry.min(Duration::from_micros(free_in)),
+                (left, _) => Duration::from_micros(left).min(Duration::from_secs(1)),
+            };
+            self.retry = (2 * self.retry).min(LAST_RETRY);
+            self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
+        } else {
+            self.take_over(&reply.taken, reply.withheld);
+        }
+        Ok(())
+    }
+
+    fn first_retry(&self) -> Duration {
+        match self.mode {
+            Mode::Ownership => FIRST_RETRY_OF_MANY,
+            Mode::PerSelect => FIRST_RETRY,
+        }
+    }
+
+    /// Becomes the holder of `groups`, with what is withheld of all, if that is known.
+    fn take_over(&mut self, groups: &[TakenOne], withheld: Option<u64>) {
+        let (until, withheld) = (self.membership.until, withheld.map(Part::of));
+        let now = self.sharer.clock.now().at;
+        self.retry = self.first_retry();
+        self.taken_at.extend(groups.iter().map(|one| (one.name.as_str().into(), now)));
+        self.sharer.call(|pool, now| {
+            if let Some(withheld) = withheld {
+                pool.withhold(withheld, now);
+            }
+            effect::take_over(pool, groups, until, now);
+        });
+    }
+
+    /// Hands `names` over: `to` one who wants them, or to nobody, and those who are `waiting` are
+    /// told.
+    async fn release(
+        &mut self,
+        names: &[GroupName],
+        waiting: Vec<String>,
+        to: Option<String>,
+    ) -> Result<(), Trouble> {
+        let parcels = self.sharer.call(|pool, now| {
+            let pack = |(held, parcel): (HeldGroup, Parcel)| Released {
+                name: held.name.to_string(),
+                epoch: held.epoch,
+                parcel: serde_json::to_string(&parcel).unwrap_or_default(),
+                free_in: u64::try_from(held.free_at.since(now.at).as_micros()).unwrap_or(u64::MAX),
+            };
+            pool.hand_over(names, now).into_iter().map(pack).collect::<Vec<_>>()
+        });
+        if parcels.is_empty() {
+            return Ok(());
+        }
+        let request = Request { groups: parcels, waiting, to, ..Request::default() };
+        let asked = self.ask_alive(|scripts| &scripts.release, request, None).await?;
+        let Some((reply, sent)) = asked else { return Ok(()) };
+        // Before anything is agreed, which would put off the end of all that is held.
+        self.sharer.call(|pool, now| pool.handed_over(names, now));
+        self.agree_if_asked(&reply, sent);
+        for name in names {
+            self.taken_at.remove(name);
+        }
+        Ok(())
+    }
+
+    async fn tell(
+        &mut self,
+        news: Vec<(KeyId, News)>,
+        letters: Vec<(GroupName, Letter)>,
+    ) -> Result<(), Trouble> {
+        let request = Request {
+            news: news.into_iter().map(|(key, news)| (key.to_string(), news)).collect(),
+            letters: letters.into_iter().map(|(name, letter)| (name.to_string(), letter)).collect(),
+            ..Request::default()
+        };
+        self.ask(|scripts| &scripts.tell, request, None).await.map(drop)
+    }
+
+    pub(super) async fn read(&mut self, message: Message) -> Result<(), Trouble> {
+        let Message { want, wish, from, free, given, visit, news, letters } = message;
+        self.sharer.call(|pool, now| effect::hear(pool, &news, now));
+        if !free.is_empty() {
+            let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
+            self.retry = self.first_retry();
+            self.sharer.call(|pool, now| pool.may_be_free(&free, now));
+        }
+        if !given.is_empty() && visit == self.visit {
+            self.take_over(&given, None);
+        }
+        let astray = self.sharer.call(|pool, now| effect::read_letters(pool, letters, now));
+        if !astray.is_empty() {
+            self.tell(Vec::new(), astray).await?;
+        }
+        if want.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<GroupName> = want.iter().map(|name| name.as_str().into()).collect();
+        let mode = self.mode;
+        let since = |name: &GroupName| self.taken_at.get(name).copied();
+        let given = self.sharer.call(|pool, now| {
+            let held = pool.held(now);
+            if wish {
+                to_grant_a_wish(&wanted, &held, since, now.at)
+            } else {
+                to_give(&wanted, &held, mode, now.at)
+            }
+        });
+        match given {
+            Some(name) => self.release(&[name], Vec::new(), Some(from)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Hands over what is not needed here.
+    pub(super) async fn tidy(&mut self) -> Result<(), Trouble> {
+        let mode = self.mode;
+        let unneeded: Vec<GroupName> = self.sharer.call(|pool, now| {
+            let idle = |group: &HeldGroup| {
+                let lingers = group.last_use.is_some_and(|at| at.plus(LINGER) > now.at);
+                !group.has_keys || (mode == Mode::PerSelect && !lingers)
+            };
+            pool.held(now).into_iter().filter(idle).map(|group| group.name).collect()
+        });
+        if unneeded.is_empty() {
+            return Ok(());
+        }
+        let everybody = self.others.clone();
+        self.release(&unneeded, everybody, None).await
+    }
+
+    /// Hands everything over and goes.
+    pub(super) async fn leave(mut self) -> Result<(), Trouble> {
+        let names: Vec<GroupName> = self
+            .sharer
+            .call(|pool, now| pool.held(now).into_iter().map(|group| group.name).collect());
+        let everybody = self.others.clone();
+        self.release(&names, everybody, None).await?;
+        let request = Request { leaves: true, ..Request::default() };
+        self.ask(|scripts| &scripts.release, request, None).await.map(drop)
+    }
+}
