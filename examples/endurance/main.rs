@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release --example endurance`, or with other numbers: `-- SELECTS RELOADS`.
 
+#![allow(clippy::cast_precision_loss, reason = "memory is less than a petabyte")]
 #![allow(clippy::unwrap_used, reason = "what fails here is for a person to see")]
 #![allow(clippy::print_stdout, reason = "a table is what it is for")]
 #![allow(clippy::disallowed_methods, reason = "it takes arguments")]
@@ -10,7 +11,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +21,12 @@ use keypool::clock::Clock;
 mod load;
 
 use self::load::{Client, reload, resident, select_and_report, write_keys};
+
+/// What is bounded by time or number has come to its bound after so long.
+const WARM_UP: Duration = Duration::from_secs(62);
+
+/// By how many percent its memory may grow from then on.
+const MOST_GROWTH: f64 = 5.0;
 
 /// How many connections select at once, and how many the greedy client has.
 const CONNECTIONS: usize = 4;
@@ -69,8 +76,11 @@ impl Served {
         self.dir.join("keypool.sock")
     }
 
-    fn tell(&self, after: &str) {
-        println!("{after:<32} {:>8} KiB", resident(self.child.id()));
+    /// Tells how much memory it has, and returns it.
+    fn tell(&self, after: &str) -> u64 {
+        let memory = resident(self.child.id());
+        println!("{after:<36} {memory:>8} KiB");
+        memory
     }
 }
 
@@ -124,29 +134,38 @@ fn ask_for_ever(socket: &Path, connections: usize) {
     });
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [greedy, socket, connections] = &*arguments
         && greedy == "--greedy"
     {
-        return ask_for_ever(Path::new(socket), connections.parse().unwrap());
+        ask_for_ever(Path::new(socket), connections.parse().unwrap());
+        return ExitCode::SUCCESS;
     }
     let mut numbers = arguments.iter().map(|number| number.parse().expect("a number"));
     let selects: usize = numbers.next().unwrap_or(1_000_000);
     let reloads: usize = numbers.next().unwrap_or(10_000);
     let served = Served::start();
     let socket = served.socket();
-    served.tell("at the start");
-    for tenth in 1..=10 {
+    let work = || {
         select_and_report(&socket, CONNECTIONS, selects / 10);
-        served.tell(&format!("after {} selects", selects / 10 * tenth));
-    }
-    for tenth in 1..=10 {
         reload(&socket, &served.dir.join("keys.json"), reloads / 10);
-        served.tell(&format!("after {} reloads", reloads / 10 * tenth));
+    };
+    served.tell("at the start");
+    // The windows of a minute fill, and the lists of what was last.
+    let begun = Clock::System.now().at;
+    while Clock::System.now().at.since(begun) < WARM_UP {
+        work();
     }
-    select_and_report(&socket, CONNECTIONS, selects / 10);
-    served.tell("after as many selects again");
+    let before = served.tell("after a minute of load");
+    let mut after = before;
+    for tenth in 1..=10 {
+        work();
+        let (selects, reloads) = (selects / 10 * tenth, reloads / 10 * tenth);
+        after = served.tell(&format!("after {selects} selects, {reloads} reloads"));
+    }
+    let growth = after as f64 / before as f64 * 100.0 - 100.0;
+    println!("{:<36} {growth:>8.1} %, at most {MOST_GROWTH} %", "growth since that minute");
     drop(served);
 
     let served = Served::start();
@@ -158,4 +177,5 @@ fn main() {
         let beside = format!("beside {connections} connections");
         tell(&beside, latency_beside(&served.socket(), connections));
     }
+    if growth > MOST_GROWTH { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
