@@ -185,6 +185,18 @@ mod tests {
         }
     }
 
+    /// `serde_json` has a name for a text that it reads once more, each time as deep as any other.
+    #[test]
+    fn a_body_of_bodies_of_bodies_ends() {
+        let raw = "$serde_json::private::RawValue";
+        let (mut nested, [open, close]) = (String::from("1"), ["[", "]"].map(|b| b.repeat(100)));
+        while nested.len() < 100 * 1024 {
+            let text = serde_json::to_string(&nested).unwrap();
+            nested = format!("{open}{{\"{raw}\":{text}}}{close}");
+        }
+        assert!(read(&format!("{{\"a\":{nested}}}")).is_ok());
+    }
+
     #[test]
     fn an_unknown_field_is_told_beside_the_known_ones() {
         let mut fields = Fields::parse(br#"{"user": "a", "z": 1, "model": 1}"#).unwrap();

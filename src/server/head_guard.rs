@@ -1,5 +1,5 @@
-//! Refuses what two HTTP implementations read differently in the head of a request: a line feed
-//! without a carriage return, and a length beside a transfer coding.
+//! Refuses what two HTTP implementations read differently in the head of a request, and in the
+//! trailers of one: a line feed without a carriage return, and a length beside a transfer coding.
 //!
 //! hyper takes both without a word, and two readings of one request are what smuggling lives on.
 //! The line feed of the line at fault is replaced by a NUL, which hyper answers with 400.
@@ -44,7 +44,7 @@ enum Part {
     /// The line before a chunk.
     ChunkSize { size: u64, over: bool },
     /// The lines after the last chunk.
-    Trailers { line_is_empty: bool },
+    Trailers { line_is_empty: bool, after_return: bool },
     /// Nobody can tell: hyper refuses what came before.
     Lost,
 }
@@ -177,7 +177,7 @@ impl Part {
                 return here;
             }
             Self::ChunkSize { size: 0, .. } if bytes[0] == b'\n' => {
-                *self = Self::Trailers { line_is_empty: true };
+                *self = Self::Trailers { line_is_empty: true, after_return: false };
             }
             Self::ChunkSize { size, .. } if bytes[0] == b'\n' => {
                 let line_end = 2;
@@ -190,12 +190,20 @@ impl Part {
                 },
                 Some(_) | None => *over = true,
             },
-            Self::Trailers { line_is_empty } => match bytes[0] {
-                b'\n' if *line_is_empty => *self = Self::next(),
-                b'\n' => *line_is_empty = true,
-                b'\r' => {}
-                _ => *line_is_empty = false,
-            },
+            Self::Trailers { line_is_empty, after_return } => {
+                let byte = bytes[0];
+                match byte {
+                    b'\n' if !*after_return => bytes[0] = 0,
+                    b'\n' if *line_is_empty => {
+                        *self = Self::next();
+                        return 1;
+                    }
+                    b'\n' => *line_is_empty = true,
+                    b'\r' => {}
+                    _ => *line_is_empty = false,
+                }
+                *after_return = byte == b'\r';
+            }
             Self::Lost => return bytes.len(),
         }
         1
@@ -307,6 +315,10 @@ mod tests {
     fn spoils_a_line_feed_that_stands_alone() {
         assert_eq!(guarded(&["GET / HTTP/1.1\nHost: x\n\n"]), "GET / HTTP/1.1\0Host: x\0\0");
         assert_eq!(guarded(&["GET / HTTP/1.1\r", "\nA: b\n"]), "GET / HTTP/1.1\r\nA: b\0");
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b";
+        let next = "\r\nPOST / HTTP/1.1\r\nContent-Length: 99\r\n\r\nGET / HTTP/1.1\n";
+        let expected = format!("{chunked}\0{}", next.replace("1.1\n", "1.1\0"));
+        assert_eq!(guarded(&[chunked, "\n", next]), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::pool::Instant;
 
 /// Counts taken sooner after each other than this say little about a minute.
-const LEAST: Duration = Duration::from_secs(1);
+const LEAST: Duration = Duration::from_secs(5);
 
 /// What was granted in all, as of two moments.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,8 +40,8 @@ mod tests {
     fn what_was_granted_is_told_for_a_minute() {
         let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
         let mut demand = Demand::default();
-        let told = [(100, 0), (110, 5000), (110, 5001), (113, 6000), (113, 9000)];
+        let told = [(100, 0), (110, 5000), (112, 9999), (113, 10_000), (113, 15_000)];
         let told = told.map(|(granted, millis)| demand.per_minute(granted, at(millis)));
-        assert_eq!(told, [0, 120, 120, 180, 0]);
+        assert_eq!(told, [0, 120, 120, 36, 0]);
     }
 }

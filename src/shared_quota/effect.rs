@@ -92,7 +92,6 @@ pub(crate) fn obey(pool: &mut Pool, text: &str, until: Instant, now: Now) {
     }
     if let Ok(message) = serde_json::from_str::<Message>(text) {
         hear(pool, &message.news, now);
-        take_over(pool, &message.given, until, now);
         read_letters(pool, message.letters, now);
     }
 }

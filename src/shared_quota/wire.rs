@@ -105,9 +105,6 @@ pub(super) struct Request<'a> {
     pub(super) groups: Vec<Released>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) waiting: Vec<String>,
-    /// Who gets the groups, if not whoever comes first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) to: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) news: Vec<(String, News)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -221,9 +218,6 @@ pub(super) struct Message {
     pub(super) from: String,
     /// Groups that nobody holds any more.
     pub(super) free: Vec<String>,
-    /// Groups that the daemon holds from here on, unless it has joined anew since its `visit`.
-    pub(super) given: Vec<TakenOne>,
-    pub(super) visit: String,
     pub(super) news: Vec<(String, News)>,
     pub(super) letters: Vec<(String, Letter)>,
 }

@@ -86,6 +86,11 @@ fn what_two_readers_could_read_differently_is_400() {
         400
     );
     assert_eq!(status_of_bytes(&daemon, b"GET /livez HTTP/1.1\nHost: x\n\n"), 400);
+    let trailers = b"POST /v1/select HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+                     2\r\n{}\r\n0\r\nA: b\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answers = exchange(&daemon.socket(), trailers, true);
+    assert!(answers.starts_with("HTTP/1.1 400"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1").count(), 1, "{answers}");
     assert_eq!(post("Content-Length: 2", "{}"), 200);
     assert_eq!(post("Content-Length: 4", "{\n}"), 200, "a line break in a body is fine");
 }

@@ -88,28 +88,6 @@ async fn every_name_in_redis_ends_by_itself_and_none_holds_a_secret() {
     }
 }
 
-/// The first of two keys is given to it in a message from before it joined, the second in one from
-/// afterwards.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_given_to_a_daemon_before_it_came_anew_is_not_its() {
-    let mut trial = Trial::of(1, &[key("a", 10), key("b", 10)], OnFailure::Closed);
-    trial.join().await;
-    let id = trial.daemon(0).standing().id;
-    let row = trial.redis.ask(&["HGET", "keypool:{trial}:1:daemons", &id]);
-    let visit = row.split(r#""visit":""#).nth(1).unwrap().split('"').next().unwrap();
-    for (key, visit) in [("a", "another"), ("b", visit)] {
-        let given = format!(
-            r#"{{"given": [{{"name": "key:{key}", "epoch": 7, "ago": 0}}], "visit": "{visit}"}}"#
-        );
-        trial.redis.ask(&["RPUSH", &format!("keypool:{{trial}}:1:inbox:{id}"), &given]);
-    }
-    until(&mut trial, "a gift", |trial| trial.daemon(0).standing().held > 0).await;
-    let daemon = trial.daemon(0);
-    let held = daemon.pool.call(daemon.clock.now(), keypool::pool::Pool::held).0;
-    let held: Vec<String> = held.iter().map(|group| group.name.to_string()).collect();
-    assert_eq!(held, ["key:b"]);
-}
-
 /// A daemon with keys of two priorities, of which it holds the worse one, and another that holds
 /// the better one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

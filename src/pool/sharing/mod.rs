@@ -261,10 +261,6 @@ impl Pool {
         let index = self.group_index();
         for taken in taken {
             let Some(&group) = index.get(&taken.name) else { continue };
-            if self.stock[group].holding.epoch() >= Some(taken.epoch) {
-                // It was on its way when it was given once more.
-                continue;
-            }
             self.note(What::Taken { taken: taken.clone() }, now);
             let calendar = self.stock.calendar.clone();
             let leases = &self.leases;

@@ -251,6 +251,13 @@ local function tell_daemons(reply, also)
   reply.now = text(now)
 end
 
+-- What one hears who must join: whether it is another process that goes by this id.
+local function must_join()
+  local row = row_of(q.id)
+  local twin = row and row.life ~= q.life and tonumber(row.ends) >= now
+  return cjson.encode({ join = true, twin = twin or false })
+end
+
 -- Whatever a daemon asks for, it may say as well that it is alive: its leases go on, and it hears of
 -- the fleet.
 local function renew(reply)
@@ -263,15 +270,6 @@ local function renew(reply)
     put(days, day[1], day[2] .. '|' .. text(day[3]))
   end
   tell_daemons(reply)
-end
-
--- What the next holder of a group is told, of which `group` is known, and takes along.
-local function hand_out(name, group, ago)
-  local one = { name = name, epoch = group.epoch + 1, ago = ago }
-  one.parcel = redis.call('HGET', parcels, name) or nil
-  one.mail = redis.call('HGET', mail, name) or nil
-  redis.call('HDEL', mail, name)
-  return one
 end
 
 -- Puts a message into the inbox of the `place`th of `q.others`.

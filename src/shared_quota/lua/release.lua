@@ -1,37 +1,21 @@
--- A daemon hands groups over: to the one that has asked, or to nobody, and whoever waits for them is
--- told.
+-- A daemon hands groups over; whoever waits for them is told.
 if not is_joined() then
-  return '{"join":true}'
+  return must_join()
 end
 local reply = {}
 renew(reply)
-local alive = others_alive()
--- The visit tells what is given now from what the same daemon may be given after it has come anew
--- and has said that it does not hold this.
-local to = q.to and alive[q.to] and learning() == 0 and row_of(q.to)
-to = to and to.joined == q.gen and to
-local given = {}
 local released = {}
 for _, one in ipairs(q.groups or {}) do
   local group = group_of(one.name)
   if group and group.holder == q.id and group.epoch == one.epoch then
+    keep_group(one.name, { holder = '', epoch = one.epoch, changed = now, free = now + one.free_in,
+      doubt = 0 })
     put(parcels, one.name, one.parcel)
-    local next_holder = { holder = '', epoch = one.epoch, changed = now, free = now + one.free_in,
-      doubt = 0 }
-    if to and one.free_in == 0 then
-      table.insert(given, hand_out(one.name, group, 0))
-      next_holder.holder = q.to
-      next_holder.epoch = one.epoch + 1
-    else
-      table.insert(released, one.name)
-    end
-    keep_group(one.name, next_holder)
+    table.insert(released, one.name)
   end
 end
-if #given > 0 then
-  post(alive[q.to], { given = given, visit = to.visit })
-end
-for _, id in ipairs(q.waiting or { q.to }) do
+local alive = others_alive()
+for _, id in ipairs(q.waiting or {}) do
   if alive[id] and #released > 0 then
     post(alive[id], { free = released })
   end

@@ -1,6 +1,6 @@
 -- A daemon wants groups: it gets those that nobody holds, or whoever holds some is asked.
 if not is_joined() then
-  return '{"join":true}'
+  return must_join()
 end
 touch()
 local reply = {}
@@ -9,9 +9,6 @@ if learning() > 0 then
   reply.learning = learning()
   return cjson.encode(reply)
 end
-
--- How long a group may be on its way to the one it was given to.
-local ON_ITS_WAY = 1000000
 
 local doubt = moment('doubt')
 local taken = {}
@@ -27,8 +24,7 @@ for _, name in ipairs(q.names) do
   group = group or { holder = '', epoch = 0, changed = 0, free = 0, doubt = 0 }
   local unsure = math.max(group.doubt, group.changed < doubt and doubt or 0)
   local is_free = group.holder == ''
-  local is_lost = group.holder == q.id and now - group.changed > ON_ITS_WAY
-  if group.holder ~= '' and (is_lost or not is_alive(group.holder)) then
+  if group.holder ~= '' and (group.holder == q.id or not is_alive(group.holder)) then
     -- Its holder went without a word, and may have used it as long as its leases lasted.
     local row = row_of(group.holder)
     is_free = true
@@ -39,11 +35,14 @@ for _, name in ipairs(q.names) do
     left_behind = true
   end
   if is_free and group.free <= now then
-    local one = hand_out(name, group, known and now - group.changed or 0)
+    local one = { name = name, epoch = group.epoch + 1, ago = known and now - group.changed or 0 }
+    one.parcel = redis.call('HGET', parcels, name) or nil
     if unsure > 0 and unsure > now - 86400000000 then
       one.doubt = now - unsure
       one.day = redis.call('HGET', days, name) or nil
     end
+    one.mail = redis.call('HGET', mail, name) or nil
+    redis.call('HDEL', mail, name)
     keep_group(name, { holder = q.id, epoch = group.epoch + 1, changed = group.changed, free = 0,
       doubt = 0 })
     table.insert(taken, one)

@@ -119,14 +119,8 @@ impl Session<'_> {
         });
     }
 
-    /// Hands `names` over: `to` one who wants them, or to nobody, and those who are `waiting` are
-    /// told.
-    async fn release(
-        &mut self,
-        names: &[GroupName],
-        waiting: Vec<String>,
-        to: Option<String>,
-    ) -> Result<(), Trouble> {
+    /// Hands `names` over; `waiting` are told.
+    async fn release(&mut self, names: &[GroupName], waiting: Vec<String>) -> Result<(), Trouble> {
         let parcels = self.sharer.call(|pool, now| {
             let pack = |(held, parcel): (HeldGroup, Parcel)| Released {
                 name: held.name.to_string(),
@@ -139,7 +133,7 @@ impl Session<'_> {
         if parcels.is_empty() {
             return Ok(());
         }
-        let request = Request { groups: parcels, waiting, to, ..Request::default() };
+        let request = Request { groups: parcels, waiting, ..Request::default() };
         let asked = self.ask_alive(|scripts| &scripts.release, request, None).await?;
         let Some((reply, sent)) = asked else { return Ok(()) };
         // Before anything is agreed, which would put off the end of all that is held.
@@ -165,15 +159,12 @@ impl Session<'_> {
     }
 
     pub(super) async fn read(&mut self, message: Message) -> Result<(), Trouble> {
-        let Message { want, wish, from, free, given, visit, news, letters } = message;
+        let Message { want, wish, from, free, news, letters } = message;
         self.sharer.call(|pool, now| effect::hear(pool, &news, now));
         if !free.is_empty() {
             let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
             self.retry = self.first_retry();
             self.sharer.call(|pool, now| pool.may_be_free(&free, now));
-        }
-        if !given.is_empty() && visit == self.visit {
-            self.take_over(&given, None);
         }
         let astray = self.sharer.call(|pool, now| effect::read_letters(pool, letters, now));
         if !astray.is_empty() {
@@ -194,7 +185,7 @@ impl Session<'_> {
             }
         });
         match given {
-            Some(name) => self.release(&[name], Vec::new(), Some(from)).await,
+            Some(name) => self.release(&[name], vec![from]).await,
             None => Ok(()),
         }
     }
@@ -213,7 +204,7 @@ impl Session<'_> {
             return Ok(());
         }
         let everybody = self.others.clone();
-        self.release(&unneeded, everybody, None).await
+        self.release(&unneeded, everybody).await
     }
 
     /// Hands everything over and goes.
@@ -222,7 +213,7 @@ impl Session<'_> {
             .sharer
             .call(|pool, now| pool.held(now).into_iter().map(|group| group.name).collect());
         let everybody = self.others.clone();
-        self.release(&names, everybody, None).await?;
+        self.release(&names, everybody).await?;
         let request = Request { leaves: true, ..Request::default() };
         self.ask(|scripts| &scripts.release, request, None).await.map(drop)
     }

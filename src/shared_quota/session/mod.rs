@@ -161,14 +161,16 @@ impl<'a> Session<'a> {
         let request = self.alive(Request::default());
         let sent = self.sharer.clock.now().at;
         let reply = self.ask(|scripts| &scripts.sync, request, None).await?;
-        if reply.twin {
-            return Err(self.part_from_the_twin());
-        }
         if reply.join {
-            return self.join().await;
+            return self.join_anew(&reply).await;
         }
         self.agree(&reply, sent);
         Ok(())
+    }
+
+    /// Joins, after an answer that says that it must, unless another process has taken its place.
+    async fn join_anew(&mut self, reply: &Reply) -> Result<(), Trouble> {
+        if reply.twin { Err(self.part_from_the_twin()) } else { self.join().await }
     }
 
     /// `request`, with what it says of itself.
@@ -195,7 +197,7 @@ impl<'a> Session<'a> {
         let request = if is_early { request } else { self.alive(request) };
         let reply = self.ask(script, request, hurry).await?;
         if reply.join {
-            self.join().await?;
+            self.join_anew(&reply).await?;
             return Ok(None);
         }
         Ok(Some((reply, Sent((!is_early).then_some(at)))))
@@ -283,9 +285,12 @@ impl<'a> Session<'a> {
         hurry: Option<Duration>,
     ) -> Result<Reply, Trouble> {
         let most = hurry.unwrap_or(self.sharer.sharing().redis_timeout);
-        let concerns_others = request.to.is_some()
-            || !(request.names.is_empty() && request.waiting.is_empty() && request.row.is_some());
-        let others = if concerns_others { self.others.as_slice() } else { &[] };
+        let others =
+            if request.names.is_empty() && request.waiting.is_empty() && request.row.is_some() {
+                &[]
+            } else {
+                self.others.as_slice()
+            };
         let (counts, window) =
             self.sharer.call(|pool, now| (pool.part_counts_for(now), pool.window_span()));
         let request = Request { visit: &self.visit, others, ..request };
