@@ -35,8 +35,9 @@ impl Watchdog {
         status: impl Fn() -> String,
     ) {
         while pulse.felt().await {
+            let next = clock.now().at.plus(self.every);
             notifier.tell(&State::Alive, &status());
-            clock.sleep(self.every).await;
+            clock.sleep_until(next).await;
         }
     }
 }

@@ -260,11 +260,12 @@ fn the_age_of_a_secret_is_that_of_its_file() {
     let toml = "keys = \"HERE/keys.json\"\n[secrets]\ndir = \"HERE\"\n";
     place.write("keypool.toml", toml);
     let file = fs::File::open(place.write("a", "fake-secret-a")).unwrap();
-    let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
-    file.set_modified(written).unwrap();
+    let ago = std::time::Duration::from_mins((3 * 24 + 5) * 60 + 30);
+    file.set_modified(file.metadata().unwrap().modified().unwrap() - ago).unwrap();
     let (_, json) = place.run(CheckArgs::default(), true);
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["keys"][0]["store"], "file");
-    assert!(report["keys"][0]["age_seconds"].as_u64().unwrap() > 60_000_000);
-    assert!(place.screen().contains(" d "), "{}", place.screen());
+    let age = report["keys"][0]["age_seconds"].as_u64().unwrap();
+    assert_eq!(age / 3600, 3 * 24 + 5);
+    assert!(place.screen().contains(" 3 d 5 h"), "{}", place.screen());
 }
