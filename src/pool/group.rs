@@ -112,6 +112,9 @@ pub(super) struct Group {
     pub(super) foreign: ForeignLeases,
     /// Whether it has uses that no other daemon knows of, from before limits were shared.
     pub(super) unshared: bool,
+    /// When other daemons may be asked again whether they can do without it.
+    #[serde(skip)]
+    pub(super) wish_again: Instant,
     /// How much of its limits may be used.
     #[serde(skip)]
     part: Part,
@@ -145,6 +148,7 @@ impl Group {
             holding: Holding::new(shared),
             foreign: ForeignLeases::default(),
             unshared: false,
+            wish_again: Instant::ZERO,
             part: Part::ALL,
             shut: false,
         }

@@ -78,7 +78,7 @@ pub use select::{Lease, Selection};
 pub use settings::{KeyId, KeySettings, Limits, PoolSettings, Strategy};
 pub use shared::{SharedPool, Waiting};
 pub use sharing::{
-    CutOff, DayParcel, GroupName, HeldGroup, Letter, News, Parcel, Part, Taken, Terms,
+    CutOff, DayParcel, GroupName, HeldGroup, Letter, News, Parcel, Part, Taken, Terms, Wanted,
 };
 pub use snapshot::{Fact, Saved, Snapshot};
 pub use time::{Calendar, Day, Instant, Now, ResetZone, WallTime};

@@ -12,7 +12,6 @@ use super::line::WaiterId;
 use super::refusal::{NoUse, Refusal};
 use super::request::{Ask, SelectRequest};
 use super::settings::KeyId;
-use super::sharing::wishes;
 use super::snapshot::What;
 use super::standing::KeyPlaces;
 use super::time::{Instant, Now, WallTime};
@@ -102,9 +101,9 @@ impl Pool {
         .make()?;
         let tier = view.tier_of(seat);
         view.tiers[tier].passed(seat);
-        if tier > 0 && self.sharing.on {
+        if tier > 0 {
             let better = &view.seats[..view.tiers[tier].seats.start];
-            self.sharing.wishes = wishes(better, &self.stock, ask, now);
+            self.sharing.wish_for(better, &self.stock, ask, now);
         }
         let Seat { key, model } = view.seat(seat);
         let model = model.cloned();

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use crate::pool::{GroupName, HeldGroup, Instant};
 
-/// A group that nobody has used for so long is not needed here.
+/// A daemon that has used none of the groups that are wanted for so long needs none of them.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A group that has not been used for so long, or has not been here for longer, is given to one who
+/// A group that has not been used for so long, and has been here for longer, is given to one who
 /// has others.
-const LONG_IDLE: Duration = Duration::from_secs(10);
+const WISHED_IDLE: Duration = Duration::from_secs(10);
+
+/// A group that has not been used for so long is not needed here. It is as long as a use counts:
+/// until then it may have had no room.
+const LONG_IDLE: Duration = Duration::from_mins(1);
 
 /// How the daemons of a fleet share what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,50 +40,87 @@ impl Mode {
     }
 }
 
-/// The group of `held` to give to one who wants any of `wanted`, if one can be given.
-///
-/// With many groups, nobody gives away more than half of the room that is left, so that who has
-/// just given does not have to ask the next moment; a group that is not needed goes at once. With
-/// few, whatever can pay goes: who can still pay has nobody waiting.
-pub(super) fn to_give(
-    wanted: &[GroupName],
-    held: &[HeldGroup],
-    mode: Mode,
+/// What a daemon holds that it could give to one who wants some of it.
+pub(super) struct Gift<'a> {
+    /// Groups that are wanted and can pay now.
+    candidates: Vec<&'a HeldGroup>,
     now: Instant,
-) -> Option<GroupName> {
-    let room = |group: &HeldGroup| match group.per_minute {
-        Some(limit) => limit.saturating_sub(group.used),
-        None => u64::MAX / 4096,
-    };
-    let can_pay = |group: &&HeldGroup| group.free_at <= now && wanted.contains(&group.name);
-    let candidates: Vec<&HeldGroup> = held.iter().filter(can_pay).collect();
-    let total: u64 = candidates.iter().map(|group| room(group)).fold(0, u64::saturating_add);
-    let idle = |group: &&&HeldGroup| group.last_use.is_none_or(|at| at.plus(IDLE) <= now);
-    let best = |from: &mut dyn Iterator<Item = &&HeldGroup>| {
-        from.max_by_key(|group| room(group)).map(|group| group.name.clone())
-    };
-    match mode {
-        Mode::PerSelect => best(&mut candidates.iter()),
-        Mode::Ownership => best(&mut candidates.iter().filter(idle)).or_else(|| {
-            best(&mut candidates.iter().filter(|group| room(group) > 0 && room(group) <= total / 2))
-        }),
+}
+
+impl<'a> Gift<'a> {
+    /// What there is of `wanted` among `held`.
+    pub(super) fn of(wanted: &[GroupName], held: &'a [HeldGroup], now: Instant) -> Self {
+        let can_pay = |group: &&HeldGroup| group.free_at <= now && wanted.contains(&group.name);
+        Self { candidates: held.iter().filter(can_pay).collect(), now }
+    }
+
+    /// The group to give to one whose groups cannot pay now, if one can be given. `since` is when a
+    /// group came here.
+    ///
+    /// With many groups, what nobody has used for long goes first. Of the others, who gives keeps
+    /// a quarter of the room that is left, so that he does not have to ask the next moment. With
+    /// few, whatever can pay goes: who can still pay has nobody waiting.
+    pub(super) fn for_more(
+        &self,
+        mode: Mode,
+        since: impl Fn(&GroupName) -> Option<Instant>,
+    ) -> Option<GroupName> {
+        let total = self.candidates.iter().map(|group| room(group)).fold(0, u64::saturating_add);
+        let most = total - total.div_ceil(4);
+        let is_part = |group: &HeldGroup| room(group) > 0 && room(group) <= most;
+        let all_rest = self.candidates.iter().all(|group| self.rests(group, |_| None, IDLE));
+        match mode {
+            Mode::PerSelect => self.best(|_| true),
+            Mode::Ownership if all_rest => self.best(|_| true),
+            Mode::Ownership => self
+                .best(|group| self.rests(group, &since, LONG_IDLE))
+                .or_else(|| self.best(is_part)),
+        }
+    }
+
+    /// The group to give to one who holds none that serves his requests, as when one key alone
+    /// serves a model: whatever can pay, as where groups are few.
+    pub(super) fn for_first(
+        &self,
+        mode: Mode,
+        since: impl Fn(&GroupName) -> Option<Instant>,
+    ) -> Option<GroupName> {
+        self.for_more(mode, since).or_else(|| self.best(|_| true))
+    }
+
+    /// The group to give to one who would rather use it than what it has: none that was used or has
+    /// come lately.
+    pub(super) fn for_wish(
+        &self,
+        since: impl Fn(&GroupName) -> Option<Instant>,
+    ) -> Option<GroupName> {
+        self.best(|group| self.rests(group, &since, WISHED_IDLE))
+    }
+
+    /// Whether a group has been here for `span` without being used.
+    fn rests(
+        &self,
+        group: &HeldGroup,
+        since: impl Fn(&GroupName) -> Option<Instant>,
+        span: Duration,
+    ) -> bool {
+        let last = group.last_use.max(since(&group.name));
+        last.is_none_or(|at| at.plus(span) <= self.now)
+    }
+
+    /// The one of some candidates with the most room.
+    fn best(&self, is_meant: impl Fn(&HeldGroup) -> bool) -> Option<GroupName> {
+        let meant = self.candidates.iter().filter(|group| is_meant(group));
+        meant.max_by_key(|group| room(group)).map(|group| group.name.clone())
     }
 }
 
-/// The group of `held` to give to one who would rather use any of `wanted` than what it has.
-/// `since` is when a group came here.
-pub(super) fn to_grant_a_wish(
-    wanted: &[GroupName],
-    held: &[HeldGroup],
-    since: impl Fn(&GroupName) -> Option<Instant>,
-    now: Instant,
-) -> Option<GroupName> {
-    let idle = |group: &&HeldGroup| {
-        let last = group.last_use.max(since(&group.name));
-        last.is_none_or(|at| at.plus(LONG_IDLE) <= now)
-    };
-    let can_pay = |group: &&HeldGroup| group.free_at <= now && wanted.contains(&group.name);
-    held.iter().filter(can_pay).find(idle).map(|group| group.name.clone())
+/// How many requests a group can still pay.
+fn room(group: &HeldGroup) -> u64 {
+    match group.per_minute {
+        Some(limit) => limit.saturating_sub(group.used),
+        None => u64::MAX / 4096,
+    }
 }
 
 #[cfg(test)]
@@ -101,13 +142,18 @@ mod tests {
         }
     }
 
+    fn ago(seconds: u64) -> Instant {
+        Instant::from_nanos(NOW.as_nanos() - seconds * 1_000_000_000)
+    }
+
     fn gives(held: &[HeldGroup], mode: Mode) -> Option<String> {
         let wanted: Vec<GroupName> = ["a", "b", "c"].map(GroupName::from).into();
-        to_give(&wanted, held, mode, NOW).map(|name| name.to_string())
+        let gift = Gift::of(&wanted, held, NOW);
+        gift.for_more(mode, |_| Some(ago(90))).map(|name| name.to_string())
     }
 
     #[test]
-    fn gives_at_most_half_of_its_room() {
+    fn keeps_a_quarter_of_its_room() {
         let held = [group("a", 3), group("b", 4), group("c", 9)];
         assert_eq!(gives(&held, Mode::Ownership).as_deref(), Some("a"));
         assert_eq!(gives(&[group("a", 3), group("b", 9)], Mode::Ownership).as_deref(), Some("b"));
@@ -115,21 +161,33 @@ mod tests {
     }
 
     #[test]
+    fn gives_whatever_can_pay_to_one_who_has_none() {
+        let held = [group("a", 3), group("b", 10)];
+        let gift = Gift::of(&["a".into(), "b".into()], &held, NOW);
+        let since = |_: &GroupName| Some(NOW);
+        assert_eq!(gift.for_first(Mode::Ownership, since), Some("a".into()));
+        assert_eq!(gift.for_more(Mode::Ownership, since), None);
+        assert_eq!(Gift::of(&["b".into()], &held, NOW).for_first(Mode::Ownership, since), None);
+    }
+
+    #[test]
     fn gives_what_it_does_not_use() {
-        let idle = HeldGroup { last_use: None, ..group("a", 0) };
-        assert_eq!(gives(&[idle], Mode::Ownership).as_deref(), Some("a"));
+        let used = |last_use| HeldGroup { last_use, ..group("a", 0) };
+        let gives = |held: &[HeldGroup]| gives(held, Mode::Ownership);
+        assert_eq!(gives(&[used(None)]).as_deref(), Some("a"));
+        assert_eq!(gives(&[used(Some(ago(1)))]).as_deref(), Some("a"));
+        assert_eq!(gives(&[used(Some(ago(60))), group("b", 8)]).as_deref(), Some("a"));
+        assert_eq!(gives(&[used(Some(ago(59))), group("b", 8)]).as_deref(), Some("b"));
     }
 
     #[test]
     fn grants_a_wish_with_what_it_has_not_used_for_long() {
         let gives = |last_use: Option<Instant>, since: Option<Instant>| {
             let held = [HeldGroup { last_use, ..group("a", 0) }];
-            to_grant_a_wish(&["a".into()], &held, |_| since, NOW).is_some()
+            Gift::of(&["a".into()], &held, NOW).for_wish(|_| since).is_some()
         };
-        let ago =
-            |seconds: u64| Some(Instant::from_nanos(NOW.as_nanos() - seconds * 1_000_000_000));
-        assert!(gives(None, None) && gives(ago(10), ago(20)));
-        assert!(!gives(ago(9), None) && !gives(None, ago(9)));
+        assert!(gives(None, None) && gives(Some(ago(10)), Some(ago(20))));
+        assert!(!gives(Some(ago(9)), None) && !gives(None, Some(ago(9))));
     }
 
     #[test]

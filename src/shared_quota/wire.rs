@@ -76,6 +76,19 @@ pub struct Daemon {
     pub row: Row,
 }
 
+/// What somebody needs a group for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Need {
+    /// For requests that the groups held there cannot pay now.
+    #[default]
+    More,
+    /// For requests that no group held there serves.
+    First,
+    /// For requests that are served by others, which are not as good.
+    Better,
+}
+
 /// The arguments of every operation; each uses some.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Request<'a> {
@@ -98,9 +111,9 @@ pub(super) struct Request<'a> {
     pub(super) names: Vec<String>,
     pub(super) most: usize,
     pub(super) ask: usize,
-    pub(super) turn: u64,
-    /// Whether it can do without.
-    pub(super) wish: bool,
+    /// How many of those who can best do without are passed over.
+    pub(super) turn: u32,
+    pub(super) need: Need,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) groups: Vec<Released>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -213,8 +226,7 @@ pub struct LedgerGroup {
 pub(super) struct Message {
     /// Groups that somebody would like to have.
     pub(super) want: Vec<String>,
-    /// Whether they can do without.
-    pub(super) wish: bool,
+    pub(super) need: Need,
     pub(super) from: String,
     /// Groups that nobody holds any more.
     pub(super) free: Vec<String>,

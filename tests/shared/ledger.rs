@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use keypool::pool::{KeyId, KeySettings, Outcome, Report, SelectRequest, Selection};
+use keypool::pool::{Filter, KeyId, KeySettings, Outcome, Report, SelectRequest, Selection};
 use keypool::shared_quota::OnFailure;
+use tokio::task::JoinSet;
 
 use crate::support::daemon::key;
 use crate::support::trial::{STEP, Trial};
@@ -118,4 +119,31 @@ async fn a_key_of_a_better_priority_comes_when_nobody_else_needs_it() {
         }
     }
     panic!("{taken:?}");
+}
+
+/// Where there are groups for everybody, but only one of them serves some requests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_key_that_serves_a_model_goes_where_it_is_needed() {
+    let for_model =
+        |id: &str, model: &str| KeySettings { models: vec![model.into()], ..key(id, 60) };
+    let keys = [("a", "most"), ("b", "most"), ("c", "most"), ("d", "most"), ("e", "some")]
+        .map(|(id, model)| for_model(id, model));
+    let mut trial = Trial::of(2, &keys, OnFailure::Closed);
+    trial.join().await;
+    let mut served = [JoinSet::new(), JoinSet::new()];
+    for _ in 0..40 {
+        for (n, served) in served.iter_mut().enumerate() {
+            let asking = trial.daemon(n).asking();
+            let filter = Filter { models: vec!["some".into()], ..Filter::default() };
+            let request = SelectRequest { filter, ..SelectRequest::default() };
+            served.spawn(async move { asking.ask(request, Duration::from_secs(10)).await });
+        }
+        trial.settle().await;
+        trial.pass(STEP).await;
+    }
+    trial.pass(Duration::from_secs(10)).await;
+    for served in served {
+        let keys = served.join_all().await;
+        assert!(keys.iter().flatten().count() > 20, "{keys:?}");
+    }
 }

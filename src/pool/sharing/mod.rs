@@ -23,10 +23,10 @@ pub(super) use parcel::Handover;
 pub use parcel::{DayParcel, Parcel};
 pub(super) use part::Plan;
 pub use part::{CutOff, Part, Terms};
-pub(super) use wish::wishes;
 
 use super::core::Pool;
 use super::group::{GroupIdx, Leases};
+use super::key::KeyIdx;
 use super::lease::LeaseId;
 use super::settings::KeyId;
 use super::snapshot::What;
@@ -74,6 +74,17 @@ pub struct Taken {
     pub handed_over: Instant,
     /// Until when a holder that has gone without a word may have used it.
     pub doubted_until: Option<Instant>,
+}
+
+/// What waiting requests want of other daemons.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// Groups that are not held here, the most wanted first.
+    pub groups: Vec<GroupName>,
+    /// How many requests wait.
+    pub waiting: usize,
+    /// Whether they are of requests for which no group is held here.
+    pub has_none: bool,
 }
 
 /// A group that this daemon holds.
@@ -154,29 +165,32 @@ impl Pool {
         self.sharing.patience = patience;
     }
 
-    /// The groups that waiting requests want and this daemon does not hold, the most wanted first,
-    /// at most `most`; and how many requests wait.
-    pub fn wanted(&mut self, most: usize, now: Now) -> (Vec<GroupName>, usize) {
+    /// What waiting requests want that this daemon does not hold, at most `most` groups: of those
+    /// for which it holds none, if there are any.
+    pub fn wanted(&mut self, most: usize, now: Now) -> Wanted {
         self.advance(now);
         self.sharing.asking = false;
-        let mut wanted: Vec<GroupIdx> = Vec::new();
+        let [mut first, mut more]: [Vec<GroupIdx>; 2] = Default::default();
         for (_, ask) in self.line.heads() {
             let view = self.view_for(&ask);
             let view = &self.views[view];
-            for &key in &view.seats {
-                let key = &self.stock[key];
-                let away = self.stock[key.group].holding.is_away(now.at);
-                if wanted.len() < most
-                    && away
-                    && key.is_usable()
-                    && !ask.excludes(&key.settings.id)
-                    && !wanted.contains(&key.group)
-                {
-                    wanted.push(key.group);
+            let usable = |key: &&KeyIdx| {
+                let key = &self.stock[**key];
+                key.is_usable() && !ask.excludes(&key.settings.id)
+            };
+            let groups = || view.seats.iter().filter(usable).map(|&key| self.stock[key].group);
+            let holds_one = groups().any(|group| self.stock[group].holding.epoch().is_some());
+            let wanted = if holds_one { &mut more } else { &mut first };
+            for group in groups().filter(|&group| self.stock[group].holding.is_away(now.at)) {
+                if wanted.len() < most && !wanted.contains(&group) {
+                    wanted.push(group);
                 }
             }
         }
-        (wanted.into_iter().map(|group| self.stock[group].id.name()).collect(), self.line.len())
+        let has_none = !first.is_empty();
+        let groups = if has_none { first } else { more };
+        let groups = groups.into_iter().map(|group| self.stock[group].id.name()).collect();
+        Wanted { groups, waiting: self.line.len(), has_none }
     }
 
     /// Every group that this daemon holds.
@@ -250,6 +264,7 @@ impl Pool {
         self.expect(names, Instant::ZERO, now);
         let index = self.group_index();
         for group in names.iter().filter_map(|name| index.get(name).copied()) {
+            self.stock[group].wish_again = Instant::ZERO;
             self.ease(group, now);
         }
         self.serve_line(now);

@@ -3,32 +3,40 @@
 //! A request takes the best key that is to be had here: to wait for better ones would cost every
 //! select a round trip. But it leaves a wish, so that a better one comes that nobody needs.
 
-use super::GroupName;
+use super::{GroupName, Sharing};
 use crate::pool::core::Pool;
-use crate::pool::group::GroupIdx;
 use crate::pool::key::KeyIdx;
 use crate::pool::request::Ask;
 use crate::pool::stock::Stock;
-use crate::pool::time::Now;
+use crate::pool::time::{Instant, Now};
 
 /// Most seats that are looked at: what is wished for is asked for a few at a time.
 const MOST_SEATS: usize = 32;
 
-/// The groups of `better` seats that other daemons may hold, and that `ask` could have used.
-pub(in crate::pool) fn wishes(
-    better: &[KeyIdx],
-    stock: &Stock,
-    ask: &Ask,
-    now: Now,
-) -> Vec<GroupIdx> {
-    let is_wish = |key: &&KeyIdx| {
-        let key = &stock[**key];
-        stock[key.group].holding.is_away(now.at)
-            && key.is_usable()
-            && !ask.excludes(&key.settings.id)
-    };
-    let wishes = better.iter().take(MOST_SEATS).filter(is_wish);
-    wishes.map(|key| stock[*key].group).collect()
+impl Sharing {
+    /// Wishes for the groups of `better` seats that other daemons may hold, and that `ask` could
+    /// have used.
+    pub(in crate::pool) fn wish_for(
+        &mut self,
+        better: &[KeyIdx],
+        stock: &Stock,
+        ask: &Ask,
+        now: Now,
+    ) {
+        if !self.on {
+            return;
+        }
+        let is_wish = |key: &&KeyIdx| {
+            let key = &stock[**key];
+            let group = &stock[key.group];
+            group.holding.is_away(now.at)
+                && group.wish_again <= now.at
+                && key.is_usable()
+                && !ask.excludes(&key.settings.id)
+        };
+        let wishes = better.iter().take(MOST_SEATS).filter(is_wish);
+        self.wishes = wishes.map(|key| stock[*key].group).collect();
+    }
 }
 
 impl Pool {
@@ -37,5 +45,15 @@ impl Pool {
     pub fn take_wishes(&mut self) -> Vec<GroupName> {
         let wishes = std::mem::take(&mut self.sharing.wishes);
         wishes.into_iter().map(|group| self.stock[group].id.name()).collect()
+    }
+
+    /// None of `names` is wished for before `at`, unless it may be to be had sooner. Requests that
+    /// cannot do without ask for them all the same.
+    pub fn put_off_wishes(&mut self, names: &[GroupName], at: Instant) {
+        self.sharing.wishes.clear();
+        let index = self.group_index();
+        for group in names.iter().filter_map(|name| index.get(name)) {
+            self.stock[*group].wish_again = at;
+        }
     }
 }

@@ -247,13 +247,41 @@ fn a_request_without_a_wait_waits_for_another_daemon_as_long_as_patience_lasts()
     let game = &mut fleet.daemons[0];
     game.pool.set_patience(Some(millis(50)));
     let waiter = game.wait(any(), millis(50)).unwrap();
-    assert_eq!(game.pool.wanted(9, game.now), (vec!["key:a".into()], 1));
+    let wanted = |groups: &[&str]| {
+        let groups = groups.iter().map(|&name| name.into()).collect();
+        Wanted { groups, waiting: 1, has_none: true }
+    };
+    assert_eq!(game.pool.wanted(9, game.now), wanted(&["key:a"]));
     game.pool.expect(&["key:a".into()], game.now.at.plus(seconds(1)), game.now);
-    assert_eq!(game.pool.wanted(9, game.now), (vec![], 1));
+    assert_eq!(game.pool.wanted(9, game.now), Wanted { has_none: false, ..wanted(&[]) });
     assert!(matches!(game.pool.select(any(), None, game.now), Err(Refusal::Exhausted { .. })));
     game.pool.may_be_free(&["key:a".into()], game.now);
     fleet.take(0, "key:a", None);
     assert_eq!(fleet.daemons[0].served(), [(waiter, true)]);
+}
+
+#[test]
+fn a_wish_that_is_put_off_keeps_no_request_from_asking() {
+    let mut fleet = Fleet::of(1, &[key("a").rpm(9).priority(1), key("b").rpm(4).priority(2)]);
+    fleet.take(0, "key:b", None);
+    let game = &mut fleet.daemons[0];
+    let wishes = |game: &mut Game| {
+        game.take();
+        game.pool.take_wishes()
+    };
+    let better = [GroupName::from("key:a")];
+    assert_eq!(wishes(game), better);
+    game.pool.put_off_wishes(&better, game.now.at.plus(seconds(1)));
+    assert!(wishes(game).is_empty());
+    game.pool.may_be_free(&better, game.now);
+    assert_eq!(wishes(game), better);
+    game.pool.put_off_wishes(&better, game.now.at.plus(seconds(1)));
+    game.pass(seconds(1));
+    assert_eq!(wishes(game), better);
+    game.pool.put_off_wishes(&better, game.now.at.plus(seconds(1)));
+    game.wait(any(), seconds(9)).unwrap();
+    let wanted = game.pool.wanted(9, game.now);
+    assert_eq!(wanted, Wanted { groups: better.to_vec(), waiting: 1, has_none: false });
 }
 
 #[derive(Clone, Debug)]

@@ -245,6 +245,7 @@ local function tell_daemons(reply, also)
       row.keep = nil
       row.most = nil
       row.shares = nil
+      row.asked = nil
       table.insert(reply.daemons, row)
     end
   end

@@ -65,11 +65,16 @@ if #taken > 0 then
   return cjson.encode(reply)
 end
 
--- Those who can best do without are asked: the one with the most room first.
+-- Those who can best do without are asked: the one with the most room first, in the groups that are
+-- wanted, as far as is known. Who is asked is thought to give half of it, until he says how much he
+-- has.
 local ranked = {}
 for id, place in pairs(others_alive()) do
   if holders[id] then
-    table.insert(ranked, { place = place, id = id, room = (row_of(id) or {}).room or 0 })
+    local row = row_of(id)
+    local part = math.min(#holders[id] / math.max(row.held or 1, 1), 1)
+    local room = (row.room or 0) * part / 2 ^ (row.asked or 0)
+    table.insert(ranked, { place = place, id = id, row = row, room = room })
   end
 end
 table.sort(ranked, function(a, b)
@@ -80,7 +85,9 @@ table.sort(ranked, function(a, b)
 end)
 for n = 1, math.min(#ranked, q.ask) do
   local asked = ranked[1 + (n - 1 + q.turn) % #ranked]
-  post(asked.place, { want = holders[asked.id], wish = q.wish, from = q.id })
+  post(asked.place, { want = holders[asked.id], need = q.need, from = q.id })
+  asked.row.asked = (asked.row.asked or 0) + 1
+  put(daemons, asked.id, cjson.encode(asked.row))
 end
 reply.asked = math.min(#ranked, q.ask)
 return cjson.encode(reply)

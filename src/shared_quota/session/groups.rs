@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use super::Session;
-use crate::pool::{GroupName, HeldGroup, KeyId, Letter, News, Parcel, Part};
+use crate::pool::{GroupName, HeldGroup, KeyId, Letter, News, Parcel, Part, Wanted};
 use crate::shared_quota::effect;
-use crate::shared_quota::giving::{Mode, to_give, to_grant_a_wish};
+use crate::shared_quota::giving::{Gift, Mode};
 use crate::shared_quota::link::Trouble;
-use crate::shared_quota::wire::{Message, Released, Request, TakenOne};
+use crate::shared_quota::wire::{Message, Need, Released, Reply, Request};
 
 /// Most groups that are asked for at once.
 const MOST_WANTED: usize = 64;
 
 /// How soon a group that nobody gave is asked for again, where groups are few and where they are
 /// many; it doubles up to the last.
-pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
+const FIRST_RETRY: Duration = Duration::from_millis(50);
 const FIRST_RETRY_OF_MANY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(4);
+
+/// Every so many questions go to the next daemon, whoever can best do without.
+const EVERYBODY_IN_TURN: u32 = 8;
 
 /// How soon a group that would be better is asked for again.
 const WISH_AGAIN: Duration = Duration::from_secs(1);
@@ -30,15 +33,15 @@ const LINGER: Duration = Duration::from_secs(1);
 impl Session<'_> {
     /// Takes groups that requests wait for, and tells others what they should know.
     pub(super) async fn run_errands(&mut self) -> Result<(), Trouble> {
-        let (news, letters, (names, waiting), wishes) = self.sharer.call(|pool, now| {
+        let (news, letters, wanted, wishes) = self.sharer.call(|pool, now| {
             let wanted = pool.wanted(MOST_WANTED, now);
             (pool.take_news(), pool.take_letters(), wanted, pool.take_wishes())
         });
         if !news.is_empty() || !letters.is_empty() {
             self.tell(news, letters).await?;
         }
-        if !names.is_empty() {
-            self.take(&names, waiting).await
+        if !wanted.groups.is_empty() {
+            self.take(&wanted).await
         } else if !wishes.is_empty() {
             self.wish(&wishes).await
         } else {
@@ -48,36 +51,37 @@ impl Session<'_> {
 
     /// Takes one of `names`, which requests would rather have used, if nobody needs it.
     async fn wish(&mut self, names: &[GroupName]) -> Result<(), Trouble> {
-        self.turn += 1;
+        self.wished = self.wished.wrapping_add(1);
         let request = Request {
             names: names.iter().map(ToString::to_string).collect(),
             most: 1,
             ask: 1,
-            turn: self.turn,
-            wish: true,
+            turn: self.wished,
+            need: Need::Better,
             ..Request::default()
         };
         let asked = self.ask_alive(|scripts| &scripts.take, request, None).await?;
         let Some((reply, sent)) = asked else { return Ok(()) };
         self.agree_if_asked(&reply, sent);
         if reply.taken.is_empty() {
-            self.sharer.call(|pool, now| pool.expect(names, now.at.plus(WISH_AGAIN), now));
+            self.sharer.call(|pool, now| pool.put_off_wishes(names, now.at.plus(WISH_AGAIN)));
         } else {
-            self.take_over(&reply.taken, reply.withheld);
+            self.take_over(&reply);
         }
         Ok(())
     }
 
-    async fn take(&mut self, names: &[GroupName], waiting: usize) -> Result<(), Trouble> {
-        self.turn += 1;
+    async fn take(&mut self, wanted: &Wanted) -> Result<(), Trouble> {
+        let names = &wanted.groups;
         let request = Request {
             names: names.iter().map(ToString::to_string).collect(),
-            most: 1 + waiting / 8,
+            need: if wanted.has_none { Need::First } else { Need::More },
+            most: 1 + wanted.waiting / 8,
             ask: match self.mode {
                 Mode::Ownership => 1,
                 Mode::PerSelect => ASKED_AT_ONCE,
             },
-            turn: self.turn,
+            turn: self.passed_over(),
             ..Request::default()
         };
         let hurry = self.sharer.sharing().timeout;
@@ -85,37 +89,51 @@ impl Session<'_> {
         let Some((reply, sent)) = asked else { return Ok(()) };
         self.agree_if_asked(&reply, sent);
         if reply.taken.is_empty() {
+            let retry = self.retry();
             let wait = match (reply.learning, reply.free_in) {
-                (0, None) => self.retry,
-                (0, Some(free_in)) => self.retry.min(Duration::from_micros(free_in)),
+                (0, None) => retry,
+                (0, Some(free_in)) => retry.min(Duration::from_micros(free_in)),
                 (left, _) => Duration::from_micros(left).min(Duration::from_secs(1)),
             };
-            self.retry = (2 * self.retry).min(LAST_RETRY);
+            self.in_vain += 1;
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
-            self.take_over(&reply.taken, reply.withheld);
+            self.in_vain = 0;
+            self.take_over(&reply);
         }
         Ok(())
     }
 
-    fn first_retry(&self) -> Duration {
-        match self.mode {
-            Mode::Ownership => FIRST_RETRY_OF_MANY,
-            Mode::PerSelect => FIRST_RETRY,
+    /// How many of those who can best do without are not asked now: as many as were asked in vain.
+    /// Now and then it is somebody's turn: who has what only some requests want may have little.
+    fn passed_over(&mut self) -> u32 {
+        self.asked = self.asked.wrapping_add(1);
+        if self.asked.is_multiple_of(EVERYBODY_IN_TURN) {
+            self.asked / EVERYBODY_IN_TURN
+        } else {
+            self.in_vain
         }
     }
 
-    /// Becomes the holder of `groups`, with what is withheld of all, if that is known.
-    fn take_over(&mut self, groups: &[TakenOne], withheld: Option<u64>) {
-        let (until, withheld) = (self.membership.until, withheld.map(Part::of));
+    /// How long to wait after one more question in vain.
+    fn retry(&self) -> Duration {
+        let first = match self.mode {
+            Mode::Ownership => FIRST_RETRY_OF_MANY,
+            Mode::PerSelect => FIRST_RETRY,
+        };
+        first.saturating_mul(2_u32.saturating_pow(self.in_vain)).min(LAST_RETRY)
+    }
+
+    /// Becomes the holder of what it has taken.
+    fn take_over(&mut self, reply: &Reply) {
+        let until = self.membership.until;
         let now = self.sharer.clock.now().at;
-        self.retry = self.first_retry();
-        self.taken_at.extend(groups.iter().map(|one| (one.name.as_str().into(), now)));
+        self.taken_at.extend(reply.taken.iter().map(|one| (one.name.as_str().into(), now)));
         self.sharer.call(|pool, now| {
-            if let Some(withheld) = withheld {
-                pool.withhold(withheld, now);
+            if let Some(withheld) = reply.withheld {
+                pool.withhold(Part::of(withheld), now);
             }
-            effect::take_over(pool, groups, until, now);
+            effect::take_over(pool, &reply.taken, until, now);
         });
     }
 
@@ -159,11 +177,11 @@ impl Session<'_> {
     }
 
     pub(super) async fn read(&mut self, message: Message) -> Result<(), Trouble> {
-        let Message { want, wish, from, free, news, letters } = message;
+        let Message { want, need, from, free, news, letters } = message;
         self.sharer.call(|pool, now| effect::hear(pool, &news, now));
         if !free.is_empty() {
             let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
-            self.retry = self.first_retry();
+            self.in_vain = 0;
             self.sharer.call(|pool, now| pool.may_be_free(&free, now));
         }
         let astray = self.sharer.call(|pool, now| effect::read_letters(pool, letters, now));
@@ -178,10 +196,11 @@ impl Session<'_> {
         let since = |name: &GroupName| self.taken_at.get(name).copied();
         let given = self.sharer.call(|pool, now| {
             let held = pool.held(now);
-            if wish {
-                to_grant_a_wish(&wanted, &held, since, now.at)
-            } else {
-                to_give(&wanted, &held, mode, now.at)
+            let gift = Gift::of(&wanted, &held, now.at);
+            match need {
+                Need::More => gift.for_more(mode, since),
+                Need::First => gift.for_first(mode, since),
+                Need::Better => gift.for_wish(since),
             }
         });
         match given {

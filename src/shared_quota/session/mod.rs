@@ -47,8 +47,12 @@ pub(super) struct Session<'a> {
     next_beat: Instant,
     /// How many more times it does so soon.
     quick_beats: u32,
-    retry: Duration,
-    turn: u64,
+    /// How often in a row it has asked for groups that nobody gave.
+    in_vain: u32,
+    /// How often it has asked for groups that requests wait for, and for those that they would
+    /// rather have used.
+    asked: u32,
+    wished: u32,
     /// When groups came here.
     taken_at: HashMap<GroupName, Instant>,
 }
@@ -71,8 +75,9 @@ impl<'a> Session<'a> {
             last_beat: Instant::ZERO,
             next_beat: Instant::ZERO,
             quick_beats: 0,
-            retry: groups::FIRST_RETRY,
-            turn: 0,
+            in_vain: 0,
+            asked: 0,
+            wished: 0,
             taken_at: HashMap::new(),
         }
     }
