@@ -1,7 +1,6 @@
 //! The provider, which counts what it sees.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use keypool::pool::{KeyId, Now};
 
@@ -9,10 +8,10 @@ use crate::enforcer::{Enforcement, Enforcer};
 
 /// A provider that keeps a sliding window for each key, which is the strictest there is.
 pub(crate) struct Provider {
-    counters: Mutex<BTreeMap<KeyId, Enforcer>>,
-    seen: Mutex<Seen>,
+    counters: BTreeMap<KeyId, Enforcer>,
+    seen: Seen,
     /// What it has seen of each daemon.
-    of_daemons: Mutex<BTreeMap<usize, u64>>,
+    of_daemons: BTreeMap<usize, u64>,
 }
 
 /// What it has seen.
@@ -27,30 +26,24 @@ impl Provider {
         let counter =
             |rpm| Enforcer::new(Enforcement::SlidingWindow, rpm, std::time::Duration::ZERO);
         let counters = limits.into_iter().map(|(key, rpm)| (key, counter(rpm))).collect();
-        Self {
-            counters: Mutex::new(counters),
-            seen: Mutex::default(),
-            of_daemons: Mutex::default(),
-        }
+        Self { counters, seen: Seen::default(), of_daemons: BTreeMap::new() }
     }
 
     /// A request with `key` arrives from daemon `n`.
-    pub(crate) fn sees(&self, n: usize, key: &KeyId, now: Now) {
-        *self.of_daemons.lock().unwrap().entry(n).or_default() += 1;
-        let admitted = self.counters.lock().unwrap().get_mut(key).unwrap().admit(now);
-        let mut seen = self.seen.lock().unwrap();
-        match admitted {
-            Ok(()) => seen.admitted += 1,
-            Err(_) => seen.over_a_limit += 1,
+    pub(crate) fn sees(&mut self, n: usize, key: &KeyId, now: Now) {
+        *self.of_daemons.entry(n).or_default() += 1;
+        match self.counters.get_mut(key).unwrap().admit(now) {
+            Ok(()) => self.seen.admitted += 1,
+            Err(_) => self.seen.over_a_limit += 1,
         }
     }
 
     /// How many requests have come from daemon `n`.
     pub(crate) fn seen_of(&self, n: usize) -> u64 {
-        self.of_daemons.lock().unwrap().get(&n).copied().unwrap_or(0)
+        self.of_daemons.get(&n).copied().unwrap_or(0)
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        *self.seen.lock().unwrap()
+        self.seen
     }
 }

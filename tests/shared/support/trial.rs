@@ -3,15 +3,15 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use keypool::clock::Clock;
-use keypool::pool::{KeySettings, SelectRequest, Selection};
+use keypool::pool::{KeyId, KeySettings, SelectRequest, Selection};
 use keypool::shared_quota::{LAYOUT, OnFailure};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 
 use super::daemon::{Daemon, Plan, clock};
 use super::home::{Home, POOL, Servers};
@@ -26,8 +26,9 @@ pub(crate) struct Trial {
     clocks: Vec<keypool::clock::ManualClock>,
     plans: Vec<Plan>,
     timeouts: Option<(Duration, Duration)>,
-    provider: Arc<Provider>,
-    waiting: JoinSet<()>,
+    provider: Provider,
+    /// Each at a daemon, with what it is given.
+    waiting: FuturesUnordered<BoxFuture<'static, (usize, Option<KeyId>)>>,
     dirs: Vec<TempDir>,
     time: Duration,
     pub(crate) offered: u64,
@@ -109,7 +110,7 @@ impl Trial {
 
     /// How many requests have got no answer yet.
     pub(crate) fn unanswered(&mut self) -> usize {
-        while self.waiting.try_join_next().is_some() {}
+        self.serve_waiting();
         self.waiting.len()
     }
 
@@ -140,7 +141,7 @@ impl Trial {
         let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
         let clocks = (0..daemons).map(|n| clock(skew(n))).collect();
         let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
-        let provider = Arc::new(Provider::of(limits));
+        let provider = Provider::of(limits);
         Self {
             redis,
             servers,
@@ -149,7 +150,7 @@ impl Trial {
             plans,
             timeouts: None,
             provider,
-            waiting: JoinSet::new(),
+            waiting: FuturesUnordered::new(),
             dirs,
             // Later than the clock of any Redis shows when it has begun.
             time: Duration::from_hours(490_909),
@@ -180,7 +181,7 @@ impl Trial {
     pub(crate) async fn kill(&mut self, n: usize) {
         if let Some(daemon) = self.daemons[n].take() {
             // Who waits has gone with the daemon.
-            self.waiting.shutdown().await;
+            self.waiting.clear();
             daemon.kill().await;
         }
     }
@@ -190,6 +191,8 @@ impl Trial {
         // The clocks are moved one after the other: no step lets them differ by as much as the
         // guard, which covers no more.
         for _ in 0..PARTS {
+            // What is granted is used before time moves on, however late the machine wakes a task.
+            self.serve_waiting();
             self.time += span / PARTS;
             self.redis.clock().set(self.time);
             for clock in &self.clocks {
@@ -205,11 +208,12 @@ impl Trial {
     /// Lets the daemons do what they have to do at this time. How long that takes the machine
     /// decides how much is granted, and not whether a limit holds. A machine that wakes sleepers
     /// late is busy, and gives them more time.
-    pub(crate) async fn settle(&self) {
+    pub(crate) async fn settle(&mut self) {
         const PAUSE: Duration = Duration::from_millis(4);
         for _ in 0..4 {
             let begun = Clock::System.instant();
             tokio::time::sleep(PAUSE).await;
+            self.serve_waiting();
             if Clock::System.instant().since(begun) < PAUSE * 3 / 2 {
                 return;
             }
@@ -228,18 +232,28 @@ impl Trial {
         let Some(daemon) = &self.daemons[n] else { return };
         self.offered += 1;
         let asking = daemon.asking();
-        let (provider, first) = (self.provider.clone(), self.clocks[0].clone());
-        let asked = asking.begin(SelectRequest::default(), patience);
-        // What is granted is used before time moves on.
-        if let Some(Selection::Granted(lease)) = &asked {
-            provider.sees(n, &asking.settle(lease), first.now());
-            return;
-        }
-        self.waiting.spawn(async move {
-            if let Some(key) = asking.end(asked).await {
-                provider.sees(n, &key, first.now());
+        match asking.begin(SelectRequest::default(), patience) {
+            None => {}
+            Some(Selection::Granted(lease)) => self.arrive(n, &asking.settle(&lease)),
+            waiting => {
+                let key = async move { (n, asking.end(waiting).await) };
+                self.waiting.push(key.boxed());
             }
-        });
+        }
+    }
+
+    /// Has those who waited use what they were given.
+    fn serve_waiting(&mut self) {
+        while let Some(Some((n, key))) = self.waiting.next().now_or_never() {
+            if let Some(key) = key {
+                self.arrive(n, &key);
+            }
+        }
+    }
+
+    /// A request of daemon `n` with `key` arrives at the provider.
+    fn arrive(&mut self, n: usize, key: &KeyId) {
+        self.provider.sees(n, key, self.clocks[0].now());
     }
 
     /// `span` of load: `per_minute` requests at daemons that `choose` picks from a random number.
