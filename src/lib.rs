@@ -14,6 +14,7 @@
 //! | [`pool`] | the product, pure: keys, limits, selection, leases, cooldowns, the waiting line. [`pool::Pool`] is its only door |
 //! | [`provider`] | pure: one file per provider, with the header that carries a key and what an answer means |
 //! | [`clock`] | the only reader of time, real or moved by hand; days of time zones, RFC 3339 |
+//! | [`background`] | work on thousands of things that lets others have the processor now and then |
 //! | [`control`] | reload, changes of the keys file and stop, as messages |
 //! | [`telemetry`] | logging, the journal (every change of the pool as a log line and an event), and metrics |
 //! | [`https`] | what the HTTPS clients of the daemon have in common |
@@ -54,6 +55,7 @@ pub mod pool;
 
 pub mod provider;
 
+pub mod background;
 pub mod clock;
 pub mod control;
 

@@ -17,7 +17,7 @@ use crate::clock::{Clock, JiffCalendar};
 use crate::config::{Bootstrap, Flags, Settings};
 use crate::control::{Asked, AskedEdits, Controls, controls};
 use crate::health::{AskedProbes, Prober, probes};
-use crate::pool::{Calendar, Instant, KeyId, KeyState, Pool, SharedPool};
+use crate::pool::{Calendar, Instant, KeyState, Pool, SharedPool};
 use crate::secrets::{Keyring, Process, RemoteSecrets};
 use crate::server::{
     CallerSettings, Callers, CallersError, Configuration, Configured, ConnectionLimits, Exporter,
@@ -30,9 +30,6 @@ use crate::watch::{Mode, Watch};
 
 /// How often the state is brought to the disk: the most that a power failure takes.
 const STATE_SYNC: Duration = Duration::from_secs(1);
-
-/// How many keys are looked at before others have their turn.
-const KEYS_AT_ONCE: usize = 100;
 
 /// How long requests have to end after the grace period.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -257,23 +254,16 @@ async fn feed(
 
 /// How the daemon is, for `systemctl status`.
 fn status(service: &Service) -> String {
-    let keys = service.call(|pool, _| pool.key_ids());
-    let ready = |some: &[KeyId]| {
-        service.call(|pool, now| {
-            let is_ready = |id: &&KeyId| {
-                pool.key(id.as_str(), now).is_some_and(|key| key.state == KeyState::Ready)
-            };
-            some.iter().filter(is_ready).count()
-        })
-    };
-    let ready: usize = keys.chunks(KEYS_AT_ONCE).map(ready).sum();
+    let ready = service.read_keys(|key| key.state == KeyState::Ready);
     let rejected = service.configuration.current().errors.len();
     let rejected = match rejected {
         0 => String::new(),
         1 => "; the configuration on disk is rejected: 1 error".to_owned(),
         errors => format!("; the configuration on disk is rejected: {errors} errors"),
     };
-    format!("{ready} of {} keys are ready{rejected}", keys.len())
+    let keys = ready.len();
+    let ready = ready.into_iter().filter(|ready| *ready).count();
+    format!("{ready} of {keys} keys are ready{rejected}")
 }
 
 /// The pool as it was left in `dir`, or a new one.
@@ -408,8 +398,9 @@ async fn reload_when_asked(
         while let Some(askers) = asked.reload().await {
             notifier.tell(&State::Reloading, "reading the configuration");
             let (loader, serving) = (loader.clone(), service.clone());
-            let outcome = spawn_blocking(move || loader.reload(&serving)).await?;
-            notifier.tell(&State::Ready, &status(&service));
+            let work = move || (loader.reload(&serving), status(&serving));
+            let (outcome, status) = spawn_blocking(work).await?;
+            notifier.tell(&State::Ready, &status);
             askers.tell(outcome);
         }
         Ok(())

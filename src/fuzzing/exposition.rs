@@ -9,6 +9,9 @@ use crate::pool::{KeyId, KeySettings, Limits, PoolSettings, ResetZone, SelectReq
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Reading, Surroundings};
 
+/// The text is given in pieces of about so many bytes.
+const PIECE: usize = 1000;
+
 /// Reads `bytes` as names of models and providers, one a line with a tab between: the exposition
 /// parses, and what it says of the keys are these very names.
 pub fn exposition(bytes: &[u8]) {
@@ -49,9 +52,9 @@ pub fn exposition(bytes: &[u8]) {
     pool.select(SelectRequest::default(), None, now).ok();
     let reading = Reading::of(&mut pool, now);
     let around = Surroundings { serving: true, ..Surroundings::default() };
-    let text = METRICS.with(|metrics| metrics.text(&reading, &around));
+    let text = METRICS.with(|metrics| metrics.text(&reading, &around, PIECE));
 
-    let samples = parse(&text);
+    let samples = parse(&text.concat());
     let infos = samples.iter().filter(|sample| sample.name == "keypool_key_info");
     let found: BTreeSet<[String; 3]> = infos
         .map(|sample| ["key_id", "provider", "model"].map(|label| sample.label(label).to_owned()))

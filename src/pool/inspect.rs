@@ -140,11 +140,6 @@ impl Pool {
         keys.into_iter().zip(states).map(|(key, state)| self.view(key, state, now)).collect()
     }
 
-    /// The ids of the keys, in the order of the configuration.
-    pub fn key_ids(&self) -> Vec<KeyId> {
-        self.configured().into_iter().map(|key| self.stock[key].settings.id.clone()).collect()
-    }
-
     /// The key called `id`.
     pub fn key(&mut self, id: &str, now: Now) -> Option<KeyView<'_>> {
         self.advance(now);

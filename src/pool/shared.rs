@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::core::Pool;
 use super::line::WaiterId;
@@ -66,15 +68,20 @@ impl SharedPool {
         now: Now,
         call: impl FnOnce(&mut Pool, Now) -> T,
     ) -> (T, Vec<Transition>) {
+        self.lock().call(now, call)
+    }
+
+    /// The same for who calls again and again: others that wait for the pool have it first, before
+    /// this one can have it again.
+    pub fn call_in_turn<T>(
+        &self,
+        now: Now,
+        call: impl FnOnce(&mut Pool, Now) -> T,
+    ) -> (T, Vec<Transition>) {
         let mut inner = self.lock();
-        let now = Now { wall: now.wall.shifted(inner.wall_offset), ..now };
-        if now.at >= inner.latest.at {
-            inner.latest = now;
-        }
-        let now = inner.latest;
-        let result = call(&mut inner.pool, now);
-        inner.settle();
-        (result, inner.pool.take_transitions())
+        let done = inner.call(now, call);
+        MutexGuard::unlock_fair(inner);
+        done
     }
 
     /// The configuration that was taken last.
@@ -90,7 +97,11 @@ impl SharedPool {
     /// Keeps facts from here on. The pool as it is now, and the facts until then that nobody has
     /// taken. There is one such snapshot at a time.
     pub fn begin_facts(&self) -> (Snapshot<'_>, Vec<Fact>) {
-        let access: Access<'_> = Rc::new(|call| call(&mut self.lock().pool));
+        let access: Access<'_> = Rc::new(|call| {
+            let mut inner = self.lock();
+            call(&mut inner.pool);
+            MutexGuard::unlock_fair(inner);
+        });
         let mut inner = self.lock();
         let facts = inner.pool.take_facts();
         inner.pool.keep_facts(true);
@@ -153,14 +164,29 @@ impl SharedPool {
         self.lock().due
     }
 
+    /// A call that panicked has left the pool in some state between two sound ones; going on with it
+    /// is better than refusing every key from here on.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A call that panicked has left the pool in some state between two sound ones; going on
-        // with it is better than refusing every key from here on.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 
 impl Inner {
+    fn call<T>(
+        &mut self,
+        now: Now,
+        call: impl FnOnce(&mut Pool, Now) -> T,
+    ) -> (T, Vec<Transition>) {
+        let now = Now { wall: now.wall.shifted(self.wall_offset), ..now };
+        if now.at >= self.latest.at {
+            self.latest = now;
+        }
+        let now = self.latest;
+        let result = call(&mut self.pool, now);
+        self.settle();
+        (result, self.pool.take_transitions())
+    }
+
     /// Wakes whoever the last call concerns.
     fn settle(&mut self) {
         for (waiter, result) in self.pool.take_served() {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::object::Object;
+use super::pieces::{PIECE, Pieces};
 use super::problem::Problem;
 
 /// The body of an answer.
@@ -19,6 +20,8 @@ use super::problem::Problem;
 pub(super) enum Body {
     /// It is there at once.
     Whole(Full<Bytes>),
+    /// It is there at once, and long.
+    Long(Box<Pieces>),
     /// It comes piece by piece.
     Live(mpsc::Receiver<Bytes>),
 }
@@ -33,6 +36,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(context),
+            Self::Long(pieces) => {
+                pieces.poll_next(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            }
             Self::Live(pieces) => {
                 pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
             }
@@ -42,6 +48,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
+            Self::Long(pieces) => pieces.is_over(),
             Self::Live(_) => false,
         }
     }
@@ -49,6 +56,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
+            Self::Long(pieces) => SizeHint::with_exact(pieces.bytes()),
             Self::Live(_) => SizeHint::default(),
         }
     }
@@ -56,7 +64,17 @@ impl HttpBody for Body {
 
 /// A body that is there at once.
 pub(super) fn full(content: impl Into<Bytes>) -> Body {
-    Body::Whole(Full::new(content.into()))
+    let content = content.into();
+    if content.len() > PIECE {
+        Body::Long(Box::new(Pieces::of(content)))
+    } else {
+        Body::Whole(Full::new(content))
+    }
+}
+
+/// The same, where it is in pieces that are as long as they should be.
+pub(super) fn in_pieces(pieces: impl IntoIterator<Item = String>) -> Body {
+    Body::Long(Box::new(pieces.into_iter().collect()))
 }
 
 /// `status` without a word.

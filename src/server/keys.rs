@@ -100,8 +100,8 @@ pub(super) fn state(service: &Service, id: &str) -> Option<&'static str> {
 
 /// There is no such key; these are there.
 pub(super) fn no_such(service: &Service) -> Problem {
-    let ids = service.call(|pool, _| pool.key_ids().iter().map(ToString::to_string).collect());
-    Problem::no_such_key(ids)
+    let settings = service.pool.settings();
+    Problem::no_such_key(settings.keys.iter().map(|key| key.id.to_string()).collect())
 }
 
 fn key(view: &KeyView<'_>) -> Key {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
-use super::answer::{Body, full};
+use super::answer::{Body, in_pieces};
+use super::pieces::PIECE;
 use super::problem::Problem;
 use super::service::Service;
 use crate::telemetry::metrics::{Reading, SharedQuota, Surroundings};
@@ -22,14 +23,15 @@ pub(super) async fn answer(service: &Arc<Service>) -> Result<Response<Body>, Pro
         drop(turn);
         text
     });
-    let mut response = Response::new(full(written.await?));
+    let mut response = Response::new(in_pieces(written.await?));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn text(service: &Service) -> String {
+/// The text, in pieces.
+fn text(service: &Service) -> Vec<String> {
     for (key, read) in service.remote_secrets.last_read() {
         service.metrics.secrets.read(key, read);
     }
@@ -49,5 +51,7 @@ fn text(service: &Service) -> String {
             }
         }),
     };
-    service.metrics.text(&reading, &around)
+    let text = service.metrics.text(&reading, &around, PIECE);
+    reading.let_go();
+    text
 }

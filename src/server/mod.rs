@@ -33,6 +33,7 @@ mod fields;
 mod problem;
 mod code;
 mod answer;
+mod pieces;
 
 mod places;
 mod turns;

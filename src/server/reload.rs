@@ -1,5 +1,7 @@
 //! `POST /v1/reload`: reads the configuration anew and says what came of it.
 
+use std::sync::Arc;
+
 use hyper::Response;
 use serde::Serialize;
 
@@ -23,7 +25,7 @@ pub(super) struct Reloaded<'a> {
 }
 
 pub(super) async fn answer(
-    service: &Service,
+    service: &Arc<Service>,
     connection: &Connection,
     body: &[u8],
 ) -> Result<Response<Body>, Problem> {
@@ -35,7 +37,8 @@ pub(super) async fn answer(
         // Nobody reads this answer.
         () = connection.presence.ends() => return Err(Problem::internal()),
     };
-    Ok(json(&told(&outcome)))
+    // Of many keys it takes a while, to write it and to forget it.
+    service.aside(move |_| json(&told(&outcome))).await
 }
 
 /// `outcome` as JSON.

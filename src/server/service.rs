@@ -16,7 +16,7 @@ use super::turns::ClientTurns;
 use crate::clock::Clock;
 use crate::control::Controls;
 use crate::health::{Probes, Probing};
-use crate::pool::{KeyId, KeyView, Now, Pool, SharedPool, WallTime};
+use crate::pool::{KeySettings, KeyView, Now, Pool, SharedPool, Transition, WallTime};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::{Keyring, RemoteSecrets};
 use crate::shared_quota::Sharer;
@@ -78,9 +78,7 @@ impl Service {
     /// Calls the pool, and counts and journals what the call has changed.
     pub fn call<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
         let (result, transitions) = self.pool.call(self.clock.now(), call);
-        self.keep();
-        self.metrics.changed(&transitions);
-        self.journal.record(transitions);
+        self.publish(transitions);
         result
     }
 
@@ -93,10 +91,7 @@ impl Service {
     ) -> T {
         let (result, transitions) = self.pool.call(self.clock.now(), call);
         if !transitions.is_empty() {
-            // Others hear of it at once.
-            self.keep();
-            self.metrics.changed(&transitions);
-            self.journal.record(transitions);
+            self.publish(transitions);
         } else if let Some(keeper) = &self.keeper {
             let moment = keeper.moment();
             turns.join_others().await;
@@ -117,20 +112,29 @@ impl Service {
 
     /// Calls the pool for every key, some at a time: who wants a key comes in between. Each key is
     /// of one moment, and all of them are not.
-    pub(super) fn call_for_keys(&self, mut call: impl FnMut(&mut Pool, &[KeyId], Now)) {
-        let keys = self.call(|pool, _| pool.key_ids());
-        for some in keys.chunks(KEYS_AT_ONCE) {
-            self.call(|pool, now| call(pool, some, now));
+    pub(super) fn call_for_keys(&self, mut call: impl FnMut(&mut Pool, &[Arc<KeySettings>], Now)) {
+        let settings = self.pool.settings();
+        for some in settings.keys.chunks(KEYS_AT_ONCE) {
+            let call = |pool: &mut Pool, now| call(pool, some, now);
+            let ((), transitions) = self.pool.call_in_turn(self.clock.now(), call);
+            self.publish(transitions);
             std::thread::yield_now();
         }
     }
 
+    /// Lets others hear of what a call has changed, once that is kept.
+    fn publish(&self, transitions: Vec<Transition>) {
+        self.keep();
+        self.metrics.changed(&transitions);
+        self.journal.record(transitions);
+    }
+
     /// What `read` makes of every key.
-    pub(super) fn read_keys<T>(&self, mut read: impl FnMut(&KeyView<'_>) -> T) -> Vec<T> {
+    pub fn read_keys<T>(&self, mut read: impl FnMut(&KeyView<'_>) -> T) -> Vec<T> {
         let mut all = Vec::new();
         self.call_for_keys(|pool, keys, now| {
             for key in keys {
-                all.extend(pool.key(key.as_str(), now).map(|view| read(&view)));
+                all.extend(pool.key(key.id.as_str(), now).map(|view| read(&view)));
             }
         });
         all

@@ -1,9 +1,9 @@
-//! Ends a connection whose client asks and does not take the answers, and writes a long answer in
-//! pieces, between which others have their turn.
+//! Ends a connection whose client asks and does not take the answers, and writes what is long a
+//! stretch at a time, between which others have their turn.
 //!
 //! hyper keeps little for a client that does not read, and asks no further; but it waits for ever,
 //! and so would the connection's place. And as long as a client takes what is written, hyper goes
-//! on: the metrics of ten thousand keys are twenty megabytes.
+//! on.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::telemetry::metrics::Cut;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The most bytes that are written before others have their turn: some 20 µs.
-const PIECE: usize = 64 * 1024;
+const AT_A_STRETCH: usize = 64 * 1024;
 
 /// A connection that ends when its client takes nothing for long.
 pub(super) struct WriteGuard<S> {
@@ -89,9 +89,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.rest(context));
-        let bytes = &bytes[..bytes.len().min(PIECE)];
+        let bytes = &bytes[..bytes.len().min(AT_A_STRETCH)];
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if bytes.len() == PIECE && written.is_ready() {
+        if bytes.len() == AT_A_STRETCH && written.is_ready() {
             // The runtime looks for what has come meanwhile before it goes on here.
             self.rest = Some(Box::pin(tokio::task::yield_now()));
         }
@@ -111,7 +111,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if slices.iter().map(|slice| slice.len()).sum::<usize>() > PIECE {
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > AT_A_STRETCH {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(context, first.map_or(&[], |slice| slice));
         }
@@ -161,17 +161,17 @@ mod tests {
 
     #[tokio::test]
     async fn between_the_pieces_of_a_long_answer_others_have_their_turn() {
-        let (mut client, stream) = tokio::io::duplex(4 * PIECE);
+        let (mut client, stream) = tokio::io::duplex(4 * AT_A_STRETCH);
         let metrics = Arc::new(Metrics::new(WallTime::default()));
         let clock = Clock::Manual(ManualClock::default());
         let mut guard = WriteGuard::new(stream, clock, metrics);
-        let answer = vec![0; 3 * PIECE];
+        let answer = vec![0; 3 * AT_A_STRETCH];
         let mut writing = std::pin::pin!(guard.write_all(&answer));
         let mut context = Context::from_waker(Waker::noop());
-        let mut taken = vec![0; 2 * PIECE];
+        let mut taken = vec![0; 2 * AT_A_STRETCH];
         for is_last in [false, false, true] {
             assert_eq!(writing.as_mut().poll(&mut context).is_ready(), is_last);
-            assert_eq!(client.read(&mut taken).await.unwrap(), PIECE);
+            assert_eq!(client.read(&mut taken).await.unwrap(), AT_A_STRETCH);
         }
     }
 

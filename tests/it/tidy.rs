@@ -26,8 +26,17 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// What the configuration may import of the rows above it: settings, and the places they are from.
-const CONFIG_SEES: [&str; 8] =
-    ["pool", "provider", "clock", "telemetry", "secrets", "shared_quota", "health", "server"];
+const CONFIG_SEES: [&str; 9] = [
+    "pool",
+    "provider",
+    "background",
+    "clock",
+    "telemetry",
+    "secrets",
+    "shared_quota",
+    "health",
+    "server",
+];
 
 /// The most lines of code in a file, without its tests.
 const LONGEST: usize = 400;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use crate::background::{let_go, unhurried};
 use crate::pool::{Instant, KeyId};
 
 /// When the secret of each key was last read.
@@ -27,7 +28,10 @@ impl SecretAges {
 
     /// Every secret has been read, and there are those of `keys` alone.
     pub fn read_all(&self, keys: impl Iterator<Item = (KeyId, LastRead)>) {
-        *self.write() = keys.collect();
+        let new: HashMap<KeyId, LastRead> = unhurried(keys).collect();
+        // Nobody waits until the old ones have been dropped.
+        let old = std::mem::replace(&mut *self.write(), new);
+        let_go(old);
     }
 
     /// When the secret of `key` was last read, if it has one.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reading::KeyReading;
+use crate::background::unhurried;
 use crate::pool::KeyState;
 
 /// Requests a minute; `None` if a quota group has no limit.
@@ -34,7 +35,7 @@ struct Group<'a> {
 impl<'a> Capacities<'a> {
     pub(super) fn of(keys: &'a [KeyReading]) -> Self {
         let mut groups: BTreeMap<&str, Group<'a>> = BTreeMap::new();
-        for key in keys {
+        for key in unhurried(keys) {
             let group = groups.entry(key.group_key.as_str()).or_insert_with(|| Group {
                 provider: &key.provider,
                 models: &key.models,
@@ -45,13 +46,12 @@ impl<'a> Capacities<'a> {
             group.active |= is_active(&key.state);
             group.ready |= is_ready(&key.state);
         }
-        let named: BTreeSet<(&str, &str)> = keys
-            .iter()
+        let named: BTreeSet<(&str, &str)> = unhurried(keys)
             .flat_map(|key| key.models.iter().map(|model| (&*key.provider, &**model)))
             .collect();
 
         let mut capacities = Self::default();
-        for group in groups.values() {
+        for group in unhurried(groups.values()) {
             capacities.providers.entry(group.provider).or_default().count(group);
         }
         for (provider, model) in named {
@@ -60,7 +60,7 @@ impl<'a> Capacities<'a> {
                 let offered = group.models.iter().any(|offered| **offered == *model);
                 group.provider == provider && (group.models.is_empty() || offered)
             };
-            groups.values().filter(offers).for_each(|group| capacity.count(group));
+            unhurried(groups.values()).filter(offers).for_each(|group| capacity.count(group));
         }
         capacities
     }

@@ -8,6 +8,7 @@ use super::capacity::Capacities;
 use super::catalogue as of;
 use super::reading::{KeyReading, Reading};
 use super::text::Text;
+use crate::background::unhurried;
 use crate::pool::{KeyState, LimitKind, LimitView, Outcome, WallTime};
 
 /// What is not of the pool but is read for a scrape all the same.
@@ -187,8 +188,9 @@ impl Reading {
     }
 
     fn write_secrets(&self, ages: &SecretAges, text: &mut Text) {
-        let read: Vec<_> =
-            self.keys.iter().filter_map(|key| Some((key.id.as_str(), ages.of(&key.id)?))).collect();
+        let read: Vec<_> = unhurried(&self.keys)
+            .filter_map(|key| Some((key.id.as_str(), ages.of(&key.id)?)))
+            .collect();
         let mut samples = text.family(&of::SECRET_AGE);
         for (id, last) in &read {
             samples.add(&[id], self.now.at.since(last.at).as_secs_f64());

@@ -45,11 +45,8 @@ const SELECT_BUCKETS: [f64; 12] = [
 /// Seconds in the waiting line, up to the longest that is usual.
 const WAIT_BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
 
-/// How many scrapes are served at once: each holds the text of all keys in memory.
+/// How many scrapes are made at once: each reads all keys.
 const SCRAPES: usize = 2;
-
-/// What a text of a thousand keys comes to, so that it does not grow step by step.
-const USUAL_BYTES: usize = 64 * 1024;
 
 /// Everything that is counted and measured outside of the pool.
 #[derive(Debug)]
@@ -183,14 +180,13 @@ impl Metrics {
         self.scrapes.clone().acquire_owned().await.ok()
     }
 
-    /// Everything, in Prometheus's text format.
-    pub fn text(&self, reading: &Reading, around: &Surroundings) -> String {
-        let mut text = Text::with_capacity(USUAL_BYTES);
+    /// Everything, in Prometheus's text format, in pieces of about `piece` bytes.
+    pub fn text(&self, reading: &Reading, around: &Surroundings, piece: usize) -> Vec<String> {
+        let mut text = Text::in_pieces(piece);
         reading.write(around, &self.secrets, &mut text);
-        let mut text = text.into_string();
         // It fails on families without a name or a sample, and gathers none of these.
-        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text).ok();
-        text
+        TextEncoder::new().encode_utf8(&self.registry.gather(), text.last()).ok();
+        text.into_pieces()
     }
 }
 

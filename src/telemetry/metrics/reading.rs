@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::background::let_go;
 use crate::pool::{
-    KeyId, KeyState, KeyView, LimitKind, LimitView, Now, Outcomes, Pool, ProbeVerdict,
+    KeyId, KeySettings, KeyState, KeyView, LimitKind, LimitView, Now, Outcomes, Pool, ProbeVerdict,
     ProviderView, WallTime,
 };
 
@@ -52,7 +53,7 @@ impl Reading {
     /// Reads all of `pool` as it is `now`.
     pub fn of(pool: &mut Pool, now: Now) -> Self {
         let mut reading = Self::begin(pool, now);
-        reading.add(pool, &pool.key_ids(), now);
+        reading.add(pool, &pool.settings().clone().keys, now);
         reading
     }
 
@@ -69,10 +70,15 @@ impl Reading {
     }
 
     /// Reads those of `keys` that are still there.
-    pub fn add(&mut self, pool: &mut Pool, keys: &[KeyId], now: Now) {
-        for id in keys {
-            self.keys.extend(pool.key(id.as_str(), now).map(KeyReading::of));
+    pub fn add(&mut self, pool: &mut Pool, keys: &[Arc<KeySettings>], now: Now) {
+        for key in keys {
+            self.keys.extend(pool.key(key.id.as_str(), now).map(KeyReading::of));
         }
+    }
+
+    /// Drops what was read.
+    pub fn let_go(self) {
+        let_go(self.keys);
     }
 }
 

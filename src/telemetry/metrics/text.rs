@@ -10,12 +10,20 @@ use super::catalogue::Family;
 /// its processor for milliseconds, although another one is ready to answer a request.
 const AT_A_STRETCH: usize = 16 * 1024;
 
+/// What a sample comes to at most, but for names of unusual length.
+const LONGEST_SAMPLE: usize = 1024;
+
 /// A text that grows family by family.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Text {
+    /// The pieces that are as long as they should be.
+    pieces: Vec<String>,
+    /// The last piece.
     text: String,
-    /// How long it was when others were last let in.
+    /// How long that was when others were last let in.
     rested_at: usize,
+    /// How long a piece should be.
+    piece: usize,
 }
 
 /// Writes the samples of one family.
@@ -25,8 +33,9 @@ pub(super) struct Samples<'a> {
 }
 
 impl Text {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), rested_at: 0 }
+    /// One whose pieces are of about so many bytes.
+    pub(super) fn in_pieces(piece: usize) -> Self {
+        Self { pieces: Vec::new(), text: String::new(), rested_at: 0, piece }
     }
 
     /// Begins a family, whose samples come next.
@@ -38,16 +47,27 @@ impl Text {
         Samples { text: self, family }
     }
 
-    /// The whole text, to which more can be added.
-    pub(super) fn into_string(self) -> String {
-        self.text
+    /// The last piece, which can be added to.
+    pub(super) fn last(&mut self) -> &mut String {
+        &mut self.text
     }
 
-    /// Lets others have the processor now and then.
+    /// The whole text.
+    pub(super) fn into_pieces(mut self) -> Vec<String> {
+        self.pieces.push(self.text);
+        self.pieces
+    }
+
+    /// Lets others have the processor now and then, and begins the next piece.
     fn rest(&mut self) {
         if self.text.len() - self.rested_at >= AT_A_STRETCH {
             self.rested_at = self.text.len();
             std::thread::yield_now();
+        }
+        if self.text.len() >= self.piece {
+            let next = String::with_capacity(self.piece + LONGEST_SAMPLE);
+            self.pieces.push(std::mem::replace(&mut self.text, next));
+            self.rested_at = 0;
         }
     }
 }
@@ -104,13 +124,16 @@ mod tests {
 
     #[test]
     fn a_family_has_its_help_its_kind_and_its_samples() {
-        let mut text = Text::default();
+        let mut text = Text::in_pieces(64);
         text.family(&WAITERS).add(&[], 3);
         let mut grants = text.family(&KEY_GRANTS);
         grants.add(&["flash_01", "gemini"], 7);
         grants.add(&["a", "od\\d \"one\"\n"], 0.5);
+        let pieces = text.into_pieces();
+        let (last, cut) = pieces.split_last().unwrap();
+        assert!(cut.len() > 2 && cut.iter().all(|piece| piece.len() >= 64), "{cut:?} {last:?}");
         assert_eq!(
-            text.into_string(),
+            pieces.concat(),
             "# HELP keypool_waiters Requests in the waiting line.\n\
              # TYPE keypool_waiters gauge\n\
              keypool_waiters 3\n\
