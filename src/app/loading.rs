@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::telling;
+use crate::background::{let_go, unhurried};
 use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, Settings, SettingsDiff};
 use crate::control::ReloadOutcome;
-use crate::pool::{KeyChanges, KeyId, NoSecret, Pool, Revision};
+use crate::pool::{KeyChanges, KeyId, NoSecret, Revision};
 use crate::secrets::{MissingSecret, Process, RemoteSecrets, RemoteStores, Secret, SecretRef};
 use crate::server::{Configured, Service};
 use crate::telemetry::metrics::LastRead;
@@ -122,7 +123,8 @@ impl Loader {
         } else {
             ReloadOutcome::NeedsRestart { settings: needs_restart }
         };
-        let Prepared { bootstrap, keys, .. } = prepared;
+        let Prepared { bootstrap, keys, secrets } = prepared;
+        let_go(secrets);
         service
             .configuration
             .update(|current| configured(current, &outcome, &bootstrap, &keys, service));
@@ -132,7 +134,8 @@ impl Loader {
             Arc::new(RemoteStores::new(environment, &self.process, &service.clock))
         });
         self.remote.want(keys.remote_secrets(), &stores, bootstrap.settings.secrets.refresh);
-        *loaded = Loaded { bootstrap, keys: Some(keys), stores: Some(stores) };
+        let now = Loaded { bootstrap, keys: Some(keys), stores: Some(stores) };
+        std::mem::replace(loaded, now).let_go();
         outcome
     }
 
@@ -229,6 +232,12 @@ impl Loaded {
         files.extend(self.keys.iter().flat_map(Keys::files));
         files
     }
+
+    /// Drops it.
+    fn let_go(self) {
+        self.bootstrap.stores.environment.let_go();
+        self.keys.into_iter().for_each(Keys::let_go);
+    }
 }
 
 /// What has become of the secrets of keys.
@@ -266,14 +275,14 @@ impl Prepared {
                 found.map(|found| found.secret).map_err(|missing| no_secret(&missing)),
             )
         };
-        let secrets = keys.secrets.iter().map(fetch).collect();
+        let secrets = unhurried(&keys.secrets).map(fetch).collect();
         Ok(Self { bootstrap, keys, secrets })
     }
 
     /// What has become of the secrets since the last reload.
     fn news(&self, service: &Service) -> SecretNews {
         let mut news = SecretNews::default();
-        for (id, secret) in &self.secrets {
+        for (id, secret) in unhurried(&self.secrets) {
             match (service.keyring.used(id), secret) {
                 (Some(used), Ok(found)) if !used.same_as(found) => {
                     news.replaced.insert(id.clone());
@@ -298,26 +307,30 @@ fn same_keys(one: &Keys, other: &Keys) -> bool {
 fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyChanges {
     let Prepared { bootstrap, keys, secrets } = prepared;
     // A key that is granted must have its secret: secrets come before the keys and go after them.
-    for (id, secret) in secrets {
-        if let Ok(secret) = secret {
+    for id in news.replaced.iter().chain(&news.come_or_gone) {
+        if let Some(Ok(secret)) = secrets.get(id) {
             service.keyring.insert(id.clone(), secret.clone());
         }
     }
-    let known = secrets.iter().map(|(id, secret)| (id.clone(), secret.clone().err())).collect();
+    let known = unhurried(secrets)
+        .map(|(id, secret)| (id.clone(), secret.as_ref().err().cloned()))
+        .collect();
     // What takes long with a large pool is done before, so that no select has to wait for it.
     let mut revision = Revision::new(&service.pool.settings(), keys.pool.clone(), &known);
     let expected = service.keeper.as_ref().map(|keeper| keeper.expect(revision.settings()));
-    let KeyChanges { added, removed, changed } = service.call(|pool: &mut Pool, now| {
+    service.call(|pool, now| {
         for id in &news.replaced {
             pool.secret_changed(id, now);
         }
-        pool.revise(&mut revision, now)
     });
+    let KeyChanges { added, removed, changed } = service.revise(&mut revision);
     drop(expected);
-    service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
+    if !removed.is_empty() || !news.come_or_gone.is_empty() {
+        service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
+    }
     service.probing.send_replace(bootstrap.settings.probing(keys.health_check_interval).into());
 
-    let mut touched: BTreeSet<KeyId> = changed.into_iter().collect();
+    let mut touched: BTreeSet<KeyId> = unhurried(changed).collect();
     touched.append(&mut news.replaced);
     touched.append(&mut news.come_or_gone);
     for id in &added {

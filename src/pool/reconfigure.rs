@@ -14,6 +14,9 @@ use super::settings::{KeyId, KeySettings, PoolSettings};
 use super::snapshot::What;
 use super::time::{Instant, Now};
 
+/// How many keys memory is asked for at once.
+const AT_ONCE: usize = 16;
+
 /// Why what a key or a lease names has a place in the new lists.
 const NAMED: &str = "what is named is kept";
 
@@ -45,7 +48,48 @@ impl Pool {
     /// Takes the configuration of `revision`. It leaves the old one there, so that nobody who
     /// waits for the pool waits until all of that is let go.
     pub fn revise(&mut self, revision: &mut Revision, now: Now) -> KeyChanges {
+        loop {
+            if let Some(changes) = self.revise_some(revision, usize::MAX, now) {
+                return changes;
+            }
+        }
+    }
+
+    /// The same for `most` keys at a time, where nothing but what keys may be granted how often is
+    /// new; what has changed, once all of it is taken. Until then every key is as one configuration
+    /// or the other has it.
+    pub fn revise_some(
+        &mut self,
+        revision: &mut Revision,
+        most: usize,
+        now: Now,
+    ) -> Option<KeyChanges> {
         self.advance(now);
+        if !revision.begun {
+            self.begin_revision(revision, now);
+        }
+        // What holds for all keys together cannot be of both configurations, as parts of limits.
+        let in_steps = revision.can_be_in_steps && !self.sharing.on;
+        let most = if in_steps { most } else { usize::MAX };
+        let (entries, secrets) = revision.next(most);
+        self.replace_entries(entries);
+        for (key, missing) in secrets {
+            self.note_secret(key, missing, now);
+        }
+        if !revision.is_taken() {
+            return None;
+        }
+        if self.sharing.on {
+            self.scale_groups(now);
+        }
+        self.settings = revision.settings.clone();
+        self.keys_lost = true;
+        self.probes_moved = true;
+        self.serve_line(now);
+        Some(std::mem::take(&mut revision.changes))
+    }
+
+    fn begin_revision(&mut self, revision: &mut Revision, now: Now) {
         if !Arc::ptr_eq(&revision.before, &self.settings) {
             revision.compare_with(&self.settings);
         }
@@ -53,44 +97,44 @@ impl Pool {
         self.note(What::Reconfigured { settings: settings.clone() }, now);
         let other_guard = self.rules.guard != settings.delay_guard;
         self.rules = Rules::of(&settings);
-        match &mut revision.entries {
-            Some(entries) if !other_guard && self.stock.has_no_spares() => {
-                self.replace_entries(entries, revision.same_views, now);
-            }
-            _ => self.rebuild(&settings, now),
+        if other_guard || !self.stock.has_no_spares() {
+            revision.entries = None;
+            revision.can_be_in_steps = false;
         }
-        self.settings = settings;
-        self.keys_lost = true;
-        self.probes_moved = true;
-        for (key, missing) in revision.secrets.drain(..) {
-            self.note_secret(key, missing, now);
+        if revision.entries.is_none() {
+            self.rebuild(&settings, now);
+        } else if !revision.same_views {
+            self.views.clear();
         }
-        self.serve_line(now);
-        std::mem::take(&mut revision.changes)
+        revision.begun = true;
     }
 
     /// Takes these entries of keys that keep their places and groups.
-    fn replace_entries(&mut self, entries: &mut [NewEntry], same_views: bool, now: Now) {
-        if !same_views {
-            self.views.clear();
-        }
-        for NewEntry { key: idx, settings, other_credential } in entries {
-            let key = &mut self.stock[*idx];
-            // The old entry is let go by whoever has the revision.
-            std::mem::swap(&mut key.settings, settings);
-            if *other_credential {
-                key.take_credential();
+    fn replace_entries(&mut self, entries: &mut [NewEntry]) {
+        for some in entries.chunks_mut(AT_ONCE) {
+            for entry in &*some {
+                self.fetch_for_grant(entry.key, self.stock[entry.key].group);
             }
-            let group = key.group;
-            if self.stock[group].members.first() == Some(idx) {
-                let entry = self.stock[*idx].settings.clone();
-                self.stock[group].resize(&entry, self.rules.guard);
+            for entry in some {
+                self.replace_entry(entry);
             }
-            self.views.ease(*idx, Instant::ZERO);
         }
-        if self.sharing.on {
-            self.scale_groups(now);
+    }
+
+    fn replace_entry(&mut self, entry: &mut NewEntry) {
+        let NewEntry { key: idx, settings, other_credential } = entry;
+        let key = &mut self.stock[*idx];
+        // The old entry is let go by whoever has the revision.
+        std::mem::swap(&mut key.settings, settings);
+        if *other_credential {
+            key.take_credential();
         }
+        let group = key.group;
+        if self.stock[group].members.first() == Some(idx) {
+            let entry = self.stock[*idx].settings.clone();
+            self.stock[group].resize(&entry, self.rules.guard);
+        }
+        self.views.ease(*idx, Instant::ZERO);
     }
 
     /// Puts keys and groups together anew.

@@ -19,6 +19,14 @@ pub struct KeyChanges {
     pub changed: Vec<KeyId>,
 }
 
+impl KeyChanges {
+    /// Nothing but these entries is new.
+    fn of(entries: &[NewEntry]) -> Self {
+        let changed = entries.iter().map(|entry| entry.settings.id.clone()).collect();
+        Self { changed, ..Self::default() }
+    }
+}
+
 /// What is known of the secrets of keys: why one has none, or that it has one.
 pub type SecretsKnown = BTreeMap<KeyId, Option<NoSecret>>;
 
@@ -29,12 +37,18 @@ pub struct Revision {
     /// The configuration it was compared with.
     pub(super) before: Arc<PoolSettings>,
     pub(super) changes: KeyChanges,
-    /// What is known of the secrets of keys by their places.
+    /// What is known of the secrets of keys, in the order of their places.
     pub(super) secrets: Vec<(KeyIdx, Option<NoSecret>)>,
-    /// The entries that are others, if every key keeps its place and its group.
+    /// The entries that are others in the same order, if every key keeps its place and its group.
     pub(super) entries: Option<Vec<NewEntry>>,
+    /// Whether the pool has begun to take it, and of how many keys it has what is new.
+    pub(super) begun: bool,
+    taken: usize,
     /// Whether the same keys serve the same requests in the same order.
     pub(super) same_views: bool,
+    /// Whether each key can be changed by itself, and no request is refused meanwhile that both
+    /// configurations serve.
+    pub(super) can_be_in_steps: bool,
 }
 
 /// Another entry of a key that keeps its place.
@@ -64,7 +78,10 @@ impl Revision {
             before: before.clone(),
             changes: KeyChanges::default(),
             entries: None,
+            begun: false,
+            taken: 0,
             same_views: false,
+            can_be_in_steps: false,
         };
         revision.compare_with(before);
         revision
@@ -74,11 +91,40 @@ impl Revision {
     pub(super) fn compare_with(&mut self, before: &Arc<PoolSettings>) {
         let settings = &self.settings;
         self.before = before.clone();
-        self.changes = changes(before, settings);
         self.entries = new_entries(before, settings);
+        self.changes = match &self.entries {
+            Some(entries) => KeyChanges::of(entries),
+            None => changes(before, settings),
+        };
         self.same_views = (before.strategy, &before.fallback_order)
             == (settings.strategy, &settings.fallback_order)
             && pairs(before, settings).all(|(old, new)| same_use(old, new));
+        self.can_be_in_steps = self.same_views
+            && self.entries.is_some()
+            && self.secrets.iter().all(|(_, missing)| missing.is_none())
+            && pairs(before, settings).all(|(old, new)| same_means(old, new));
+    }
+
+    /// What is new of the next `most` keys: entries, and what is known of secrets.
+    pub(super) fn next(
+        &mut self,
+        most: usize,
+    ) -> (&mut [NewEntry], impl Iterator<Item = (KeyIdx, Option<NoSecret>)>) {
+        let [from, to] =
+            [self.taken, self.settings.keys.len().min(self.taken.saturating_add(most))];
+        self.taken = to;
+        let entries = self.entries.as_deref_mut().unwrap_or_default();
+        let [first, last] =
+            [from, to].map(|end| entries.partition_point(|entry| entry.key < KeyIdx::at(end)));
+        let [known, still] =
+            [from, to].map(|end| self.secrets.partition_point(|(key, _)| *key < KeyIdx::at(end)));
+        let secrets = self.secrets[known..still].iter_mut();
+        (&mut entries[first..last], secrets.map(|(key, missing)| (*key, missing.take())))
+    }
+
+    /// Whether the pool has taken all of it.
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken == self.settings.keys.len()
     }
 
     /// The configuration.
@@ -116,6 +162,12 @@ fn new_entries(before: &PoolSettings, after: &PoolSettings) -> Option<Vec<NewEnt
 fn same_use(before: &KeySettings, after: &KeySettings) -> bool {
     (&before.models, &before.tags, &before.workload, before.priority)
         == (&after.models, &after.tags, &after.workload, after.priority)
+}
+
+/// Whether a key can serve at all, and as large requests, before and after.
+fn same_means(before: &KeySettings, after: &KeySettings) -> bool {
+    (before.active, &before.credential, before.limits.tpm)
+        == (after.active, &after.credential, after.limits.tpm)
 }
 
 fn changes(before: &PoolSettings, after: &PoolSettings) -> KeyChanges {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Secret;
+use crate::background::unhurried;
 
 /// The variables of one file, in its order.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ impl EnvFile {
         }
         let mut lines_by_name = HashMap::new();
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        for (line, text) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
+        for (line, text) in (1..).zip(unhurried(bytes.split(|&byte| byte == b'\n'))) {
             let parsed = match std::str::from_utf8(text) {
                 Ok(text) => parse_line(text),
                 Err(_) => Err(EnvFaultKind::NotUtf8),

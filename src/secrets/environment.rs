@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{EnvFile, Process, Secret};
+use crate::background::{let_go, unhurried};
 
 /// The process environment and the files behind it. The process wins, then the first file.
 #[derive(Clone, Debug, Default)]
@@ -45,10 +46,15 @@ impl Environment {
 
     /// Adds a file behind those added before.
     pub fn add_file(&mut self, file: EnvFile) {
-        for entry in file.entries {
+        for entry in unhurried(file.entries) {
             let source = Source::File { path: Arc::clone(&file.path), line: entry.line };
             self.files.entry(entry.name).or_insert((entry.value, source));
         }
+    }
+
+    /// Drops it.
+    pub fn let_go(self) {
+        let_go(self.files);
     }
 
     /// The variable `name` and where it is set.

@@ -16,7 +16,9 @@ use super::turns::ClientTurns;
 use crate::clock::Clock;
 use crate::control::Controls;
 use crate::health::{Probes, Probing};
-use crate::pool::{KeySettings, KeyView, Now, Pool, SharedPool, Transition, WallTime};
+use crate::pool::{
+    KeyChanges, KeySettings, KeyView, Now, Pool, Revision, SharedPool, Transition, WallTime,
+};
 use crate::provider::{AuthHeader, Provider};
 use crate::secrets::{Keyring, RemoteSecrets};
 use crate::shared_quota::Sharer;
@@ -24,7 +26,7 @@ use crate::state::StateKeeper;
 use crate::telemetry::{Journal, Metrics};
 use crate::watch::Mode;
 
-/// How many keys are read before others have their turn: some 50 µs.
+/// How many keys are read or changed before others have their turn: some 50 µs.
 const KEYS_AT_ONCE: usize = 100;
 
 /// What every endpoint works with.
@@ -118,6 +120,19 @@ impl Service {
             let call = |pool: &mut Pool, now| call(pool, some, now);
             let ((), transitions) = self.pool.call_in_turn(self.clock.now(), call);
             self.publish(transitions);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Has the pool take another configuration, some keys at a time as far as it can be.
+    pub fn revise(&self, revision: &mut Revision) -> KeyChanges {
+        loop {
+            let call = |pool: &mut Pool, now| pool.revise_some(revision, KEYS_AT_ONCE, now);
+            let (changes, transitions) = self.pool.call_in_turn(self.clock.now(), call);
+            self.publish(transitions);
+            if let Some(changes) = changes {
+                return changes;
+            }
             std::thread::yield_now();
         }
     }

@@ -10,6 +10,7 @@ use super::entry::{self, Entry};
 use super::json::{Kind, Node};
 use super::object::{Object, Reading};
 use super::{KeysSource, ReadFile, ReadKey, json, plain};
+use crate::background::unhurried;
 use crate::config::problem::Problem;
 use crate::config::settings::Settings;
 use crate::config::text::{Position, did_you_mean};
@@ -144,7 +145,7 @@ fn read_json(reading: &mut Reading<'_>, settings: &Settings) -> ReadFile {
         let message = "fallback_order without a list fallback_order takes the keys as they come";
         from.note("rotation_strategy", Problem::warning(message));
     }
-    let nodes = nodes.unwrap_or_default().iter();
+    let nodes = unhurried(nodes.unwrap_or_default());
     let mut entries: Vec<Entry> =
         nodes.filter_map(|node| entry::read(from.reading(), node, settings)).collect();
     weigh(&mut entries);
@@ -152,7 +153,8 @@ fn read_json(reading: &mut Reading<'_>, settings: &Settings) -> ReadFile {
     same_limits(from.reading(), &entries);
     distinct_secrets(from.reading(), &entries);
     file.fallback_order = fallback_order(&mut from, order, &entries);
-    file.keys = entries.into_iter().map(|entry| entry.key).collect::<Vec<ReadKey>>();
+    file.keys = unhurried(entries).map(|entry| entry.key).collect::<Vec<ReadKey>>();
+    root.let_go();
     file
 }
 
@@ -167,7 +169,7 @@ fn weigh(entries: &mut [Entry]) {
 fn unique(reading: &mut Reading<'_>, entries: Vec<Entry>) -> Vec<Entry> {
     let mut first: HashMap<KeyId, usize> = HashMap::new();
     let mut kept = Vec::with_capacity(entries.len());
-    for entry in entries {
+    for entry in unhurried(entries) {
         let id = &entry.key.settings.id;
         if let Some(&offset) = first.get(id) {
             let line = reading.line(offset);
@@ -185,7 +187,7 @@ fn unique(reading: &mut Reading<'_>, entries: Vec<Entry>) -> Vec<Entry> {
 /// Entries of one group and model count against the same limits, so they cannot differ in them.
 fn same_limits(reading: &mut Reading<'_>, entries: &[Entry]) {
     let mut first: BTreeMap<_, &Entry> = BTreeMap::new();
-    for entry in entries {
+    for entry in unhurried(entries) {
         let key = &entry.key.settings;
         let Some(group) = &key.quota_group else { continue };
         let other = *first.entry((group, &key.models)).or_insert(entry);
@@ -204,7 +206,7 @@ fn same_limits(reading: &mut Reading<'_>, entries: &[Entry]) {
 /// Keys whose different names would be bent to one name of a secret would share it by accident.
 fn distinct_secrets(reading: &mut Reading<'_>, entries: &[Entry]) {
     let mut first: BTreeMap<_, &Entry> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.key.secret.remote().is_some()) {
+    for entry in unhurried(entries).filter(|entry| entry.key.secret.remote().is_some()) {
         let key = &entry.key.settings;
         let other = *first.entry(&key.credential).or_insert(entry);
         if other.secret_name != entry.secret_name {

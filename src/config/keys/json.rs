@@ -12,6 +12,8 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::background::{let_go, unhurried};
+
 /// Deeper than any field of a keys file; each level costs one more scan of the text.
 const DEEPEST: usize = 16;
 
@@ -21,6 +23,21 @@ pub(super) struct Node<'t> {
     pub(super) offset: usize,
     pub(super) end: usize,
     pub(super) kind: Kind<'t>,
+}
+
+impl Node<'_> {
+    /// Drops it, with all that is in it.
+    pub(super) fn let_go(self) {
+        match self.kind {
+            Kind::List(items) => let_go(items),
+            Kind::Object(members) => {
+                for member in members {
+                    member.value.let_go();
+                }
+            }
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => {}
+        }
+    }
 }
 
 /// What a value is.
@@ -80,7 +97,7 @@ impl<'t> Tree<'t> {
             Some(b'{') => self.object(source, depth),
             Some(b'[') => {
                 let items: Vec<&'t RawValue> = self.open(source).unwrap_or_default();
-                Kind::List(items.into_iter().map(|item| self.node(item, depth + 1)).collect())
+                Kind::List(unhurried(items).map(|item| self.node(item, depth + 1)).collect())
             }
             Some(b'"') => {
                 let text: Option<Text<'t>> = self.open(source);

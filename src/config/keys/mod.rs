@@ -19,6 +19,7 @@ use super::bootstrap::Bootstrap;
 use super::problem::{Problem, Problems};
 use super::rotation::Rotation;
 use super::settings::Settings;
+use crate::background::{let_go, unhurried};
 use crate::pool::{KeyId, KeySettings, PoolSettings, Strategy};
 use crate::secrets::SecretRef;
 
@@ -41,6 +42,16 @@ pub struct Keys {
     pub source: KeysSource,
     /// What is worth a word in the keys file and the `.env` files.
     pub warnings: Vec<Problem>,
+}
+
+impl Keys {
+    /// Drops them.
+    pub fn let_go(self) {
+        let_go(self.secrets);
+        if let Some(pool) = Arc::into_inner(self.pool) {
+            let_go(pool.keys);
+        }
+    }
 }
 
 /// Where the keys are from.
@@ -149,9 +160,9 @@ impl Bootstrap {
 
 fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSource) -> Keys {
     let id = |key: &ReadKey| key.settings.id.clone();
-    let secrets = read.keys.iter().map(|key| (id(key), key.secret.clone())).collect();
+    let secrets = unhurried(&read.keys).map(|key| (id(key), key.secret.clone())).collect();
     let pool = PoolSettings {
-        keys: read.keys.into_iter().map(|key| key.settings.into()).collect(),
+        keys: unhurried(read.keys).map(|key| key.settings.into()).collect(),
         fallback_order: read.fallback_order,
         strategy: read.strategy,
         warning_threshold: read.warning_threshold,

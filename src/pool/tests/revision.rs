@@ -60,13 +60,33 @@ fn steps() -> impl Generator<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// Takes `settings`; `anew`, whatever stays at its place.
-fn take(game: &mut Game, settings: &PoolSettings, known: &SecretsKnown, anew: bool) -> KeyChanges {
+/// How a pool takes a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Taking {
+    AtOnce,
+    KeyByKey,
+    /// Whatever stays at its place.
+    Anew,
+}
+
+fn take(
+    game: &mut Game,
+    settings: &PoolSettings,
+    known: &SecretsKnown,
+    taking: Taking,
+) -> KeyChanges {
     let mut revision = Revision::new(game.pool.settings(), settings.clone(), known);
-    if anew {
+    if taking == Taking::Anew {
         revision.entries = None;
     }
-    game.pool.revise(&mut revision, game.now)
+    if taking != Taking::KeyByKey {
+        return game.pool.revise(&mut revision, game.now);
+    }
+    loop {
+        if let Some(changes) = game.pool.revise_some(&mut revision, 1, game.now) {
+            return changes;
+        }
+    }
 }
 
 proptest! {
@@ -78,17 +98,17 @@ proptest! {
             ..PoolSettings::default()
         };
         let first = (0..4).map(|n| key(&format!("k{n}")).rpm(3)).collect();
-        let mut games = [false, true].map(|anew| {
-            (Game::with(settings(Vec::clone(&first), Strategy::RoundRobin)), anew)
+        let mut games = [Taking::AtOnce, Taking::KeyByKey, Taking::Anew].map(|taking| {
+            (Game::with(settings(Vec::clone(&first), Strategy::RoundRobin)), taking)
         });
         let mut leases: Vec<Lease> = Vec::new();
         for step in steps {
             match step {
                 Step::Select { tokens } => {
-                    let [one, other] = games.each_mut().map(|(game, _)| {
+                    let [one, steps, anew] = games.each_mut().map(|(game, _)| {
                         game.pool.select(of_tokens(tokens), None, game.now)
                     });
-                    prop_assert_eq!(&one, &other);
+                    prop_assert_eq!((&one, &one), (&steps, &anew));
                     if let Ok(Selection::Granted(lease)) = one {
                         leases.push(lease);
                     }
@@ -96,10 +116,10 @@ proptest! {
                 Step::Report { which, refused } if which < leases.len() => {
                     let lease = leases.remove(which);
                     let outcome = if refused { limited() } else { Outcome::Success };
-                    let [one, other] = games.each_mut().map(|(game, _)| {
+                    let [one, steps, anew] = games.each_mut().map(|(game, _)| {
                         format!("{:?}", game.pool.report(lease.id, &Report::of(outcome), game.now))
                     });
-                    prop_assert_eq!(one, other);
+                    prop_assert_eq!((&one, &one), (&steps, &anew));
                 }
                 Step::Report { .. } => {}
                 Step::Pass(span) => games.iter_mut().for_each(|(game, _)| game.pass(span)),
@@ -107,15 +127,15 @@ proptest! {
                     let ids = keys.iter().filter(|_| with_secrets);
                     let known = ids.map(|key| (key.id.clone(), None)).collect();
                     let settings = settings(keys.clone(), strategy);
-                    let [one, other] = games.each_mut().map(|(game, anew)| {
-                        let changes = take(game, &settings, &known, *anew);
+                    let [one, steps, anew] = games.each_mut().map(|(game, taking)| {
+                        let changes = take(game, &settings, &known, *taking);
                         (changes, game.pool.take_transitions())
                     });
-                    prop_assert_eq!(one, other);
+                    prop_assert_eq!((&one, &one), (&steps, &anew));
                 }
             }
         }
-        let [one, other] = games.each_mut().map(|(game, _)| {
+        let [one, steps, anew] = games.each_mut().map(|(game, _)| {
             // What is over is forgotten when somebody looks.
             let groups = (0..game.pool.stock.groups.len()).map(GroupIdx::at);
             groups.for_each(|group| {
@@ -126,8 +146,41 @@ proptest! {
             let leases: Vec<_> = leases.iter().collect();
             format!("{groups:#?} {keys:#?} {providers:?} {leases:?} {recoveries:?} {last_key:?}")
         });
-        prop_assert_eq!(one, other);
+        prop_assert_eq!((&one, &one), (&steps, &anew));
     }
+}
+
+#[test]
+fn a_key_that_is_not_changed_yet_keeps_its_limits() {
+    let settings = |rpm| {
+        let keys = arcs(["a", "b", "c", "d"].map(|name| key(name).rpm(rpm)));
+        PoolSettings { keys, ..PoolSettings::default() }
+    };
+    let mut game = Game::with(settings(2));
+    let mut revision = Revision::new(game.pool.settings(), settings(5), &SecretsKnown::new());
+    assert_eq!(game.pool.revise_some(&mut revision, 3, game.now), None);
+    assert_eq!(game.drain(&any()), 3 * 5 + 2);
+    assert_eq!(game.pool.settings().keys[0].limits.rpm.map(NonZeroU64::get), Some(2));
+    let changes = game.pool.revise_some(&mut revision, 3, game.now).unwrap();
+    assert_eq!(changes.changed, ["a", "b", "c", "d"].map(id));
+    assert_eq!(game.drain(&any()), 3);
+}
+
+#[test]
+fn what_makes_requests_be_refused_is_taken_at_once() {
+    let in_steps = |change: fn(KeySettings) -> KeySettings, missing: Option<NoSecret>| {
+        let [a, b] = [key("a").rpm(2).tpm(9), key("b").rpm(2)];
+        let mut game = Game::of([a.clone(), b.clone()]);
+        let settings = PoolSettings { keys: arcs([change(a), b]), ..PoolSettings::default() };
+        let known = [(id("a"), missing), (id("b"), None)].into();
+        let mut revision = Revision::new(game.pool.settings(), settings, &known);
+        game.pool.revise_some(&mut revision, 1, game.now).is_none()
+    };
+    assert!(in_steps(|a| a.rpm(3).concurrent(5), None));
+    assert!(!in_steps(KeySettings::inactive, None));
+    assert!(!in_steps(|a| a.credential("another"), None));
+    assert!(!in_steps(|a| a.tpm(8), None));
+    assert!(!in_steps(|a| a.rpm(3), Some(NoSecret::Missing("gone".into()))));
 }
 
 #[test]
