@@ -15,6 +15,9 @@ const WISHED_IDLE: Duration = Duration::from_secs(10);
 /// until then it may have had no room.
 const LONG_IDLE: Duration = Duration::from_mins(1);
 
+/// A group that comes free in so long is worth waiting for.
+const SOON: Duration = Duration::from_mins(1);
+
 /// How the daemons of a fleet share what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
@@ -42,16 +45,16 @@ impl Mode {
 
 /// What a daemon holds that it could give to one who wants some of it.
 pub(super) struct Gift<'a> {
-    /// Groups that are wanted and can pay now.
-    candidates: Vec<&'a HeldGroup>,
+    /// Groups that are wanted.
+    groups: Vec<&'a HeldGroup>,
     now: Instant,
 }
 
 impl<'a> Gift<'a> {
     /// What there is of `wanted` among `held`.
     pub(super) fn of(wanted: &[GroupName], held: &'a [HeldGroup], now: Instant) -> Self {
-        let can_pay = |group: &&HeldGroup| group.free_at <= now && wanted.contains(&group.name);
-        Self { candidates: held.iter().filter(can_pay).collect(), now }
+        let groups = held.iter().filter(|group| wanted.contains(&group.name));
+        Self { groups: groups.collect(), now }
     }
 
     /// The group to give to one whose groups cannot pay now, if one can be given. `since` is when a
@@ -65,10 +68,10 @@ impl<'a> Gift<'a> {
         mode: Mode,
         since: impl Fn(&GroupName) -> Option<Instant>,
     ) -> Option<GroupName> {
-        let total = self.candidates.iter().map(|group| room(group)).fold(0, u64::saturating_add);
+        let total = self.can_pay().map(room).fold(0, u64::saturating_add);
         let most = total - total.div_ceil(4);
         let is_part = |group: &HeldGroup| room(group) > 0 && room(group) <= most;
-        let all_rest = self.candidates.iter().all(|group| self.rests(group, |_| None, IDLE));
+        let all_rest = self.groups.iter().all(|group| self.rests(group, |_| None, IDLE));
         match mode {
             Mode::PerSelect => self.best(|_| true),
             Mode::Ownership if all_rest => self.best(|_| true),
@@ -79,13 +82,21 @@ impl<'a> Gift<'a> {
     }
 
     /// The group to give to one who holds none that serves his requests, as when one key alone
-    /// serves a model: whatever can pay, as where groups are few.
+    /// serves a model: whatever can pay, as where groups are few. Where those who wait here take all
+    /// that comes free, it is the one that comes free next, once it has served somebody here: who is
+    /// quicker has it then.
     pub(super) fn for_first(
         &self,
         mode: Mode,
         since: impl Fn(&GroupName) -> Option<Instant>,
     ) -> Option<GroupName> {
-        self.for_more(mode, since).or_else(|| self.best(|_| true))
+        let has_served = |group: &&&HeldGroup| group.last_use > since(&group.name);
+        let is_soon = |group: &&&HeldGroup| group.free_at <= self.now.plus(SOON);
+        let next = || {
+            let used_up = self.groups.iter().filter(is_soon).filter(has_served);
+            used_up.min_by_key(|group| group.free_at).map(|group| group.name.clone())
+        };
+        self.for_more(mode, &since).or_else(|| self.best(|_| true)).or_else(next)
     }
 
     /// The group to give to one who would rather use it than what it has: none that was used or has
@@ -108,9 +119,14 @@ impl<'a> Gift<'a> {
         last.is_none_or(|at| at.plus(span) <= self.now)
     }
 
-    /// The one of some candidates with the most room.
+    /// Those that can pay now.
+    fn can_pay(&self) -> impl Iterator<Item = &HeldGroup> {
+        self.groups.iter().copied().filter(|group| group.free_at <= self.now)
+    }
+
+    /// The one of some that can pay with the most room.
     fn best(&self, is_meant: impl Fn(&HeldGroup) -> bool) -> Option<GroupName> {
-        let meant = self.candidates.iter().filter(|group| is_meant(group));
+        let meant = self.can_pay().filter(|group| is_meant(group));
         meant.max_by_key(|group| room(group)).map(|group| group.name.clone())
     }
 }
@@ -167,7 +183,23 @@ mod tests {
         let since = |_: &GroupName| Some(NOW);
         assert_eq!(gift.for_first(Mode::Ownership, since), Some("a".into()));
         assert_eq!(gift.for_more(Mode::Ownership, since), None);
-        assert_eq!(Gift::of(&["b".into()], &held, NOW).for_first(Mode::Ownership, since), None);
+    }
+
+    #[test]
+    fn gives_what_comes_free_next_to_one_who_has_none_once_it_has_served_here() {
+        let free_in = |name: &str, seconds| HeldGroup {
+            free_at: NOW.plus(Duration::from_secs(seconds)),
+            ..group(name, 10)
+        };
+        let gives = |held: &[HeldGroup], since| {
+            let gift = Gift::of(&["a".into(), "b".into()], held, NOW);
+            gift.for_first(Mode::Ownership, |_| Some(since)).map(|name| name.to_string())
+        };
+        let held = [free_in("a", 9), free_in("b", 8)];
+        assert_eq!(gives(&held, ago(1)).as_deref(), Some("b"));
+        assert_eq!(gives(&held, NOW), None, "nobody here was served since they came");
+        assert_eq!(gives(&[free_in("a", 61)], ago(1)), None, "it is of no use for long");
+        assert_eq!(gives(&[group("a", 9), free_in("b", 1)], NOW).as_deref(), Some("a"));
     }
 
     #[test]
@@ -178,6 +210,7 @@ mod tests {
         assert_eq!(gives(&[used(Some(ago(1)))]).as_deref(), Some("a"));
         assert_eq!(gives(&[used(Some(ago(60))), group("b", 8)]).as_deref(), Some("a"));
         assert_eq!(gives(&[used(Some(ago(59))), group("b", 8)]).as_deref(), Some("b"));
+        assert_eq!(gives(&[used(Some(ago(59))), group("b", 10)]), None, "b is in use");
     }
 
     #[test]

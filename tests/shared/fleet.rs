@@ -38,7 +38,7 @@ fn half_on_one(draw: u64) -> usize {
 }
 
 /// How many minutes are measured, after one to warm up.
-const MEASURED: u32 = 4;
+const MEASURED: u32 = 8;
 
 /// What came of a time under load.
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use keypool::pool::{Filter, KeyId, KeySettings, Outcome, Report, SelectRequest, Selection};
 use keypool::shared_quota::OnFailure;
-use tokio::task::JoinSet;
 
 use crate::support::daemon::key;
 use crate::support::trial::{STEP, Trial};
@@ -121,29 +120,55 @@ async fn a_key_of_a_better_priority_comes_when_nobody_else_needs_it() {
     panic!("{taken:?}");
 }
 
-/// Where there are groups for everybody, but only one of them serves some requests.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_only_key_that_serves_a_model_goes_where_it_is_needed() {
+/// Two daemons with groups enough for everybody, of which only one serves the model `some`.
+async fn with_one_key_for_a_model() -> Trial {
     let for_model =
         |id: &str, model: &str| KeySettings { models: vec![model.into()], ..key(id, 60) };
     let keys = [("a", "most"), ("b", "most"), ("c", "most"), ("d", "most"), ("e", "some")]
         .map(|(id, model)| for_model(id, model));
     let mut trial = Trial::of(2, &keys, OnFailure::Closed);
     trial.join().await;
-    let mut served = [JoinSet::new(), JoinSet::new()];
+    trial
+}
+
+fn for_some() -> SelectRequest {
+    let filter = Filter { models: vec!["some".into()], ..Filter::default() };
+    SelectRequest { filter, ..SelectRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_key_that_serves_a_model_goes_where_it_is_needed() {
+    let mut trial = with_one_key_for_a_model().await;
     for _ in 0..40 {
-        for (n, served) in served.iter_mut().enumerate() {
-            let asking = trial.daemon(n).asking();
-            let filter = Filter { models: vec!["some".into()], ..Filter::default() };
-            let request = SelectRequest { filter, ..SelectRequest::default() };
-            served.spawn(async move { asking.ask(request, Duration::from_secs(10)).await });
+        for n in 0..2 {
+            trial.ask_for(n, for_some(), Duration::from_secs(10));
         }
         trial.settle().await;
         trial.pass(STEP).await;
     }
-    trial.pass(Duration::from_secs(10)).await;
-    for served in served {
-        let keys = served.join_all().await;
-        assert!(keys.iter().flatten().count() > 20, "{keys:?}");
+    let served = [0, 1].map(|n| trial.granted_by(n));
+    assert!(served.iter().all(|&served| served > 20), "{served:?}");
+    assert_eq!(trial.seen().over_a_limit, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_of_little_load_has_its_share_beside_one_that_takes_all_there_is() {
+    let mut trial = with_one_key_for_a_model().await;
+    let mut offered = 0;
+    for step in 0..600 {
+        for _ in 0..2 {
+            trial.ask_for(0, for_some(), Duration::from_secs(10));
+        }
+        if step >= 240 && step % 20 == 0 {
+            trial.ask_for(1, for_some(), Duration::from_mins(1));
+            offered += 1;
+        }
+        trial.settle().await;
+        trial.pass(STEP).await;
     }
+    let served = trial.granted_by(1);
+    assert!(served * 4 >= offered * 3, "{served} of {offered}");
+    let seen = trial.seen();
+    assert_eq!(seen.over_a_limit, 0);
+    assert!(seen.admitted >= 4 * 60 + 55, "{seen:?}");
 }

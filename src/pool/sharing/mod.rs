@@ -28,9 +28,14 @@ use super::core::Pool;
 use super::group::{GroupIdx, Leases};
 use super::key::KeyIdx;
 use super::lease::LeaseId;
+use super::request::Ask;
 use super::settings::KeyId;
 use super::snapshot::What;
 use super::time::{Instant, Now};
+
+/// How long a request may wait for a group that is held here before one of another daemon is as
+/// good as the first: longer than a window of a minute.
+const NOT_LONG: Duration = Duration::from_mins(2);
 
 /// The name of a quota group among daemons.
 pub type GroupName = Arc<str>;
@@ -166,23 +171,24 @@ impl Pool {
     }
 
     /// What waiting requests want that this daemon does not hold, at most `most` groups: of those
-    /// for which it holds none, if there are any.
+    /// for which it holds none that will do, if there are any.
     pub fn wanted(&mut self, most: usize, now: Now) -> Wanted {
         self.advance(now);
         self.sharing.asking = false;
         let [mut first, mut more]: [Vec<GroupIdx>; 2] = Default::default();
         for (_, ask) in self.line.heads() {
             let view = self.view_for(&ask);
-            let view = &self.views[view];
             let usable = |key: &&KeyIdx| {
                 let key = &self.stock[**key];
                 key.is_usable() && !ask.excludes(&key.settings.id)
             };
-            let groups = || view.seats.iter().filter(usable).map(|&key| self.stock[key].group);
-            let holds_one = groups().any(|group| self.stock[group].holding.epoch().is_some());
-            let wanted = if holds_one { &mut more } else { &mut first };
-            for group in groups().filter(|&group| self.stock[group].holding.is_away(now.at)) {
-                if wanted.len() < most && !wanted.contains(&group) {
+            let keys = self.views[view].seats.iter().filter(usable);
+            let groups: Vec<GroupIdx> = keys.map(|&key| self.stock[key].group).collect();
+            let has_one = groups.iter().any(|&group| self.pays_soon(group, &ask, now));
+            let wanted = if has_one { &mut more } else { &mut first };
+            for group in groups {
+                let away = self.stock[group].holding.is_away(now.at);
+                if away && wanted.len() < most && !wanted.contains(&group) {
                     wanted.push(group);
                 }
             }
@@ -191,6 +197,15 @@ impl Pool {
         let groups = if has_none { first } else { more };
         let groups = groups.into_iter().map(|group| self.stock[group].id.name()).collect();
         Wanted { groups, waiting: self.line.len(), has_none }
+    }
+
+    /// Whether this daemon holds `group` and `ask` need not wait for long there.
+    fn pays_soon(&mut self, group: GroupIdx, ask: &Ask, now: Now) -> bool {
+        let tokens = self.rules.tokens(&ask.request);
+        self.stock[group].holding.epoch().is_some() && {
+            let group = self.stock.refresh(group, now);
+            group.free_at(tokens, Leases::MayEnd, now).0 <= now.at.plus(NOT_LONG)
+        }
     }
 
     /// Every group that this daemon holds.

@@ -89,13 +89,16 @@ impl Session<'_> {
         let Some((reply, sent)) = asked else { return Ok(()) };
         self.agree_if_asked(&reply, sent);
         if reply.taken.is_empty() {
-            let retry = self.retry();
-            let wait = match (reply.learning, reply.free_in) {
-                (0, None) => retry,
-                (0, Some(free_in)) => retry.min(Duration::from_micros(free_in)),
-                (left, _) => Duration::from_micros(left).min(Duration::from_secs(1)),
+            let free_in = reply.free_in.map_or(LAST_RETRY, Duration::from_micros).min(LAST_RETRY);
+            let wait = if reply.learning > 0 {
+                Duration::from_micros(reply.learning).min(Duration::from_secs(1))
+            } else if reply.asked > 0 {
+                let retry = self.retry();
+                self.in_vain += 1;
+                retry.min(free_in)
+            } else {
+                free_in
             };
-            self.in_vain += 1;
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.in_vain = 0;

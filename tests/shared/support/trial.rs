@@ -180,9 +180,10 @@ impl Trial {
 
     pub(crate) async fn kill(&mut self, n: usize) {
         if let Some(daemon) = self.daemons[n].take() {
+            daemon.kill().await;
+            self.serve_waiting();
             // Who waits has gone with the daemon.
             self.waiting.clear();
-            daemon.kill().await;
         }
     }
 
@@ -229,10 +230,15 @@ impl Trial {
 
     /// A request at daemon `n`, which waits for up to `patience`.
     pub(crate) fn ask(&mut self, n: usize, patience: Duration) {
+        self.ask_for(n, SelectRequest::default(), patience);
+    }
+
+    /// The same for what `request` says.
+    pub(crate) fn ask_for(&mut self, n: usize, request: SelectRequest, patience: Duration) {
         let Some(daemon) = &self.daemons[n] else { return };
         self.offered += 1;
         let asking = daemon.asking();
-        match asking.begin(SelectRequest::default(), patience) {
+        match asking.begin(request, patience) {
             None => {}
             Some(Selection::Granted(lease)) => self.arrive(n, &asking.settle(&lease)),
             waiting => {
