@@ -1,5 +1,6 @@
 //! Answers: JSON bodies, empty ones, and live streams.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +13,6 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::object::Object;
-use super::pieces::{PIECE, Pieces};
 use super::problem::Problem;
 
 /// The body of an answer.
@@ -20,8 +20,8 @@ use super::problem::Problem;
 pub(super) enum Body {
     /// It is there at once.
     Whole(Full<Bytes>),
-    /// It is there at once, and long.
-    Long(Box<Pieces>),
+    /// It is there at once, in pieces.
+    Pieces(VecDeque<Bytes>),
     /// It comes piece by piece.
     Live(mpsc::Receiver<Bytes>),
 }
@@ -34,21 +34,18 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(context),
-            Self::Long(pieces) => {
-                pieces.poll_next(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-            }
-            Self::Live(pieces) => {
-                pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-            }
-        }
+        let piece = match self.get_mut() {
+            Self::Whole(body) => return Pin::new(body).poll_frame(context),
+            Self::Pieces(pieces) => Poll::Ready(pieces.pop_front()),
+            Self::Live(pieces) => pieces.poll_recv(context),
+        };
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Long(pieces) => pieces.is_over(),
+            Self::Pieces(pieces) => pieces.is_empty(),
             Self::Live(_) => false,
         }
     }
@@ -56,7 +53,9 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Long(pieces) => SizeHint::with_exact(pieces.bytes()),
+            Self::Pieces(pieces) => {
+                SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum())
+            }
             Self::Live(_) => SizeHint::default(),
         }
     }
@@ -64,17 +63,12 @@ impl HttpBody for Body {
 
 /// A body that is there at once.
 pub(super) fn full(content: impl Into<Bytes>) -> Body {
-    let content = content.into();
-    if content.len() > PIECE {
-        Body::Long(Box::new(Pieces::of(content)))
-    } else {
-        Body::Whole(Full::new(content))
-    }
+    Body::Whole(Full::new(content.into()))
 }
 
-/// The same, where it is in pieces that are as long as they should be.
+/// The same, where it is in pieces.
 pub(super) fn in_pieces(pieces: impl IntoIterator<Item = String>) -> Body {
-    Body::Long(Box::new(pieces.into_iter().collect()))
+    Body::Pieces(pieces.into_iter().map(Bytes::from).collect())
 }
 
 /// `status` without a word.

@@ -6,9 +6,9 @@ use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 use super::answer::{Body, in_pieces};
-use super::pieces::PIECE;
 use super::problem::Problem;
 use super::service::Service;
+use super::write_guard::AT_A_STRETCH;
 use crate::telemetry::metrics::{Reading, SharedQuota, Surroundings};
 
 /// The text format, as Prometheus asks for it.
@@ -51,7 +51,7 @@ fn text(service: &Service) -> Vec<String> {
             }
         }),
     };
-    let text = service.metrics.text(&reading, &around, PIECE);
+    let text = service.metrics.text(&reading, &around, AT_A_STRETCH);
     reading.let_go();
     text
 }

@@ -33,7 +33,6 @@ mod fields;
 mod problem;
 mod code;
 mod answer;
-mod pieces;
 
 mod places;
 mod turns;

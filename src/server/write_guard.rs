@@ -3,7 +3,8 @@
 //!
 //! hyper keeps little for a client that does not read, and asks no further; but it waits for ever,
 //! and so would the connection's place. And as long as a client takes what is written, hyper goes
-//! on.
+//! on: who sends megabytes and who reads them need a processor each for as long as that takes, and a
+//! kernel has everybody else wait for milliseconds.
 
 use std::io;
 use std::pin::Pin;
@@ -20,8 +21,12 @@ use crate::telemetry::metrics::Cut;
 /// How long no byte of an answer may be taken.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The most bytes that are written before others have their turn: some 20 µs.
-const AT_A_STRETCH: usize = 64 * 1024;
+/// The most bytes that are written before others have their turn: about what a kernel takes of one
+/// at a time.
+pub(super) const AT_A_STRETCH: usize = 256 * 1024;
+
+/// How long others have the processor then.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A connection that ends when its client takes nothing for long.
 pub(super) struct WriteGuard<S> {
@@ -41,7 +46,7 @@ impl<S> WriteGuard<S> {
         Self { stream, clock, metrics, stalled: None, rest: None }
     }
 
-    /// Waits for the turns of others after a piece.
+    /// Waits for the turns of others after a stretch.
     fn rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(rest) = &mut self.rest {
             ready!(rest.as_mut().poll(context));
@@ -92,8 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
         let bytes = &bytes[..bytes.len().min(AT_A_STRETCH)];
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if bytes.len() == AT_A_STRETCH && written.is_ready() {
-            // The runtime looks for what has come meanwhile before it goes on here.
-            self.rest = Some(Box::pin(tokio::task::yield_now()));
+            self.rest = Some(Box::pin(tokio::time::sleep(PAUSE)));
         }
         self.unless_stalled(context, written)
     }
@@ -127,8 +131,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteGuard<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
@@ -160,19 +162,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn between_the_pieces_of_a_long_answer_others_have_their_turn() {
+    async fn between_the_stretches_of_a_long_answer_others_have_their_turn() {
         let (mut client, stream) = tokio::io::duplex(4 * AT_A_STRETCH);
         let metrics = Arc::new(Metrics::new(WallTime::default()));
         let clock = Clock::Manual(ManualClock::default());
         let mut guard = WriteGuard::new(stream, clock, metrics);
-        let answer = vec![0; 3 * AT_A_STRETCH];
+        let answer: Vec<u8> = (0..=255).cycle().take(2 * AT_A_STRETCH + 1).collect();
         let mut writing = std::pin::pin!(guard.write_all(&answer));
-        let mut context = Context::from_waker(Waker::noop());
-        let mut taken = vec![0; 2 * AT_A_STRETCH];
-        for is_last in [false, false, true] {
-            assert_eq!(writing.as_mut().poll(&mut context).is_ready(), is_last);
-            assert_eq!(client.read(&mut taken).await.unwrap(), AT_A_STRETCH);
-        }
+        let mut taken = vec![0; 4 * AT_A_STRETCH];
+        let first = std::future::poll_fn(|context| {
+            assert!(writing.as_mut().poll(context).is_pending(), "there is no pause");
+            Poll::Ready(())
+        });
+        first.await;
+        assert_eq!(client.read(&mut taken).await.unwrap(), AT_A_STRETCH);
+        writing.await.unwrap();
+        client.read_exact(&mut taken[AT_A_STRETCH..=2 * AT_A_STRETCH]).await.unwrap();
+        assert!(taken[..answer.len()] == answer);
     }
 
     #[tokio::test]
