@@ -3,20 +3,85 @@
 //! A kernel leaves a thread that computes on its processor for milliseconds, although another one is
 //! ready to answer. So who has so much to do lets others have the processor now and then.
 
+use std::io::{self, Write};
+
 /// How many things are done at a stretch: some 100 µs.
-const AT_A_STRETCH: usize = 64;
+const THINGS: usize = 64;
+
+/// How many bytes are: they take about as long to write or to hash.
+const BYTES: usize = 64 * 1024;
+
+/// How much has been done since others last had the processor.
+#[derive(Debug)]
+pub struct Stretch {
+    done: usize,
+    most: usize,
+}
+
+impl Stretch {
+    /// Of work that counts by the things that are done.
+    pub fn of_things() -> Self {
+        Self::of(THINGS)
+    }
+
+    /// Of work that counts by the bytes.
+    pub fn of_bytes() -> Self {
+        Self::of(BYTES)
+    }
+
+    /// Of `most` at a time.
+    pub fn of(most: usize) -> Self {
+        Self { done: 0, most }
+    }
+
+    /// So much more has been done. Others have the processor if that is enough.
+    pub fn add(&mut self, done: usize) {
+        self.done += done;
+        if self.done >= self.most {
+            self.done = 0;
+            std::thread::yield_now();
+        }
+    }
+}
 
 /// The same items, with a pause for others now and then.
 pub fn unhurried<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
-    items.into_iter().enumerate().map(|(n, item)| {
-        if n % AT_A_STRETCH == AT_A_STRETCH - 1 {
-            std::thread::yield_now();
-        }
-        item
-    })
+    let mut stretch = Stretch::of_things();
+    items.into_iter().inspect(move |_| stretch.add(1))
 }
 
 /// Drops every item.
 pub fn let_go<T>(items: impl IntoIterator<Item = T>) {
     unhurried(items).for_each(drop);
+}
+
+/// Writes to `W` with a pause for others now and then.
+#[derive(Debug)]
+pub struct Unhurried<W> {
+    to: W,
+    stretch: Stretch,
+}
+
+impl<W> Unhurried<W> {
+    /// One that writes to `to`.
+    pub fn new(to: W) -> Self {
+        Self { to, stretch: Stretch::of_bytes() }
+    }
+
+    /// What it has written to.
+    pub fn into_inner(self) -> W {
+        self.to
+    }
+}
+
+impl<W: Write> Write for Unhurried<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(&bytes[..bytes.len().min(BYTES)])?;
+        self.stretch.add(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }

@@ -145,7 +145,7 @@ fn configurations(out: &mut impl Write, timer: Timer, rows: &[Row]) -> io::Resul
         let a_key_more = keys::settings(count + 4);
         let ((mut pool, now), first) = timer.time(|| keys::pool(settings));
         let mut take = |next| {
-            let mut revision = Revision::new(pool.settings(), next, &BTreeMap::new());
+            let mut revision = Revision::new(pool.settings(), next, &BTreeMap::new(), || {});
             timer.time(|| pool.revise(&mut revision, now)).1
         };
         let (other_limits, a_key_more) = (take(other_limits), take(a_key_more));

@@ -242,10 +242,18 @@ async fn feed(
     service: Arc<Service>,
     notifier: Arc<Notifier>,
 ) -> io::Result<()> {
+    // With many keys it takes a while to put together.
+    let status = || {
+        let status = spawn_blocking({
+            let service = service.clone();
+            move || status(&service)
+        });
+        async { status.await.unwrap_or_default() }
+    };
     tokio::select! {
         () = service.stopping.cancelled() => {}
         // It ends with the serving loop, which says itself why.
-        () = watchdog.run(pulse, &service.clock, &notifier, || status(&service)) => {
+        () = watchdog.run(pulse, &service.clock, &notifier, status) => {
             service.stopping.cancelled().await;
         }
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::telling;
-use crate::background::{let_go, unhurried};
+use crate::background::{Stretch, let_go, unhurried};
 use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, Settings, SettingsDiff};
 use crate::control::ReloadOutcome;
 use crate::pool::{KeyChanges, KeyId, NoSecret, Revision};
@@ -316,13 +316,12 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
         .map(|(id, secret)| (id.clone(), secret.as_ref().err().cloned()))
         .collect();
     // What takes long with a large pool is done before, so that no select has to wait for it.
-    let mut revision = Revision::new(&service.pool.settings(), keys.pool.clone(), &known);
+    let (present, mut stretch) = (service.pool.settings(), Stretch::of_things());
+    let mut revision = Revision::new(&present, keys.pool.clone(), &known, || stretch.add(1));
     let expected = service.keeper.as_ref().map(|keeper| keeper.expect(revision.settings()));
-    service.call(|pool, now| {
-        for id in &news.replaced {
-            pool.secret_changed(id, now);
-        }
-    });
+    for id in &news.replaced {
+        service.call_in_turn(|pool, now| pool.secret_changed(id, now));
+    }
     let KeyChanges { added, removed, changed } = service.revise(&mut revision);
     drop(expected);
     if !removed.is_empty() || !news.come_or_gone.is_empty() {

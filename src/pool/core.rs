@@ -209,7 +209,7 @@ impl Pool {
         let Some(&idx) = self.stock.by_id.get(key) else { return false };
         self.note(What::SecretChanged { key: key.clone() }, now);
         self.changed(idx, Change::SecretChanged, now);
-        for same in self.with_credential_of(idx) {
+        for same in self.stock.with_credential_of(idx) {
             self.stock[same].refused_models.clear();
             self.ease_key(same);
         }
@@ -235,7 +235,7 @@ impl Pool {
 
     /// Brings every key with the credential of `key` back to life.
     pub(super) fn revive(&mut self, key: KeyIdx, reason: &'static str, now: Now) {
-        for idx in self.with_credential_of(key) {
+        for idx in self.stock.with_credential_of(key) {
             if self.stock[idx].dead.take().is_some() {
                 self.ease_key(idx);
                 self.tell_others(idx, News::Revived);
@@ -249,14 +249,5 @@ impl Pool {
         if self.sharing.on {
             self.sharing.news.push((self.stock[key].settings.id.clone(), news));
         }
-    }
-
-    /// Every key that has the same credential as `key`, itself included.
-    pub(super) fn with_credential_of(&self, key: KeyIdx) -> Vec<KeyIdx> {
-        let credential = &self.stock[key].settings.credential;
-        let same = |key: &&KeyIdx| self.stock[**key].settings.credential == *credential;
-        let mut keys: Vec<KeyIdx> = self.stock.by_id.values().filter(same).copied().collect();
-        keys.sort_unstable();
-        keys
     }
 }

@@ -161,7 +161,7 @@ impl Pool {
         let idx = *self.stock.by_id.get(key)?;
         let provider = self.stock[idx].settings.provider.clone();
         let credential = self.stock[idx].settings.credential.clone();
-        let mut keys = self.with_credential_of(idx);
+        let mut keys = self.stock.with_credential_of(idx);
         keys.retain(|&key| self.stock[key].settings.provider == provider);
         self.begin_probe(&keys, every, now);
         Some(ProbeTarget { key_id: key.clone(), provider, credential })
@@ -210,9 +210,8 @@ impl Pool {
     /// The provider accepts the credential of `key`.
     pub(super) fn accept(&mut self, key: KeyIdx, now: Now) {
         let next = self.leases.next();
-        let keys = self.with_credential_of(key);
-        let dead: Vec<KeyIdx> =
-            keys.into_iter().filter(|&key| self.stock[key].dead.is_some()).collect();
+        let mut dead = self.stock.with_credential_of(key);
+        dead.retain(|&key| self.stock[key].dead.is_some());
         for &key in &dead {
             self.stock[key].probe.revived_before = Some(next);
         }

@@ -41,7 +41,7 @@ impl Pool {
         secrets: &SecretsKnown,
         now: Now,
     ) -> KeyChanges {
-        let mut revision = Revision::new(&self.settings, settings, secrets);
+        let mut revision = Revision::new(&self.settings, settings, secrets, || {});
         self.revise(&mut revision, now)
     }
 
@@ -69,7 +69,8 @@ impl Pool {
             self.begin_revision(revision, now);
         }
         // What holds for all keys together cannot be of both configurations, as parts of limits.
-        let in_steps = revision.can_be_in_steps && !self.sharing.on;
+        let in_place = revision.in_place.as_ref();
+        let in_steps = in_place.is_some_and(|in_place| in_place.in_steps) && !self.sharing.on;
         let most = if in_steps { most } else { usize::MAX };
         let (entries, secrets) = revision.next(most);
         self.replace_entries(entries);
@@ -91,20 +92,24 @@ impl Pool {
 
     fn begin_revision(&mut self, revision: &mut Revision, now: Now) {
         if !Arc::ptr_eq(&revision.before, &self.settings) {
-            revision.compare_with(&self.settings);
+            revision.compare_with(&self.settings, || {});
         }
         let settings = revision.settings.clone();
         self.note(What::Reconfigured { settings: settings.clone() }, now);
         let other_guard = self.rules.guard != settings.delay_guard;
         self.rules = Rules::of(&settings);
         if other_guard || !self.stock.has_no_spares() {
-            revision.entries = None;
-            revision.can_be_in_steps = false;
+            revision.in_place = None;
         }
-        if revision.entries.is_none() {
-            self.rebuild(&settings, now);
-        } else if !revision.same_views {
-            self.views.clear();
+        if let Some(in_place) = &mut revision.in_place {
+            let stays_so = |key: KeyIdx| self.stock[key].missing_secret.is_some();
+            let mut missing = revision.secrets.iter().filter(|(_, missing)| missing.is_some());
+            in_place.in_steps &= missing.all(|(key, _)| stays_so(*key));
+        }
+        match &revision.in_place {
+            None => self.rebuild(&settings, now),
+            Some(in_place) if !in_place.same_views => self.views.clear(),
+            Some(_) => {}
         }
         revision.begun = true;
     }
@@ -126,10 +131,11 @@ impl Pool {
         let key = &mut self.stock[*idx];
         // The old entry is let go by whoever has the revision.
         std::mem::swap(&mut key.settings, settings);
+        let group = key.group;
         if *other_credential {
             key.take_credential();
+            self.stock.credential_changed();
         }
-        let group = key.group;
         if self.stock[group].members.first() == Some(idx) {
             let entry = self.stock[*idx].settings.clone();
             self.stock[group].resize(&entry, self.rules.guard);

@@ -343,8 +343,8 @@ impl Pool {
         let detail: Arc<str> =
             if report.detail.is_empty() { "auth_failed".into() } else { report.detail.clone() };
         let alive = |pool: &Self, key: &KeyIdx| pool.stock[*key].dead.is_none();
-        let condemned: Vec<KeyIdx> =
-            self.with_credential_of(key).into_iter().filter(|key| alive(self, key)).collect();
+        let mut condemned = self.stock.with_credential_of(key);
+        condemned.retain(|key| alive(self, key));
         for &key in &condemned {
             self.stock[key].dead = Some(detail.clone());
             self.stock[key].probe.doubt();

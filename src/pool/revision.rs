@@ -19,14 +19,6 @@ pub struct KeyChanges {
     pub changed: Vec<KeyId>,
 }
 
-impl KeyChanges {
-    /// Nothing but these entries is new.
-    fn of(entries: &[NewEntry]) -> Self {
-        let changed = entries.iter().map(|entry| entry.settings.id.clone()).collect();
-        Self { changed, ..Self::default() }
-    }
-}
-
 /// What is known of the secrets of keys: why one has none, or that it has one.
 pub type SecretsKnown = BTreeMap<KeyId, Option<NoSecret>>;
 
@@ -39,16 +31,23 @@ pub struct Revision {
     pub(super) changes: KeyChanges,
     /// What is known of the secrets of keys, in the order of their places.
     pub(super) secrets: Vec<(KeyIdx, Option<NoSecret>)>,
-    /// The entries that are others in the same order, if every key keeps its place and its group.
-    pub(super) entries: Option<Vec<NewEntry>>,
+    /// What is new in place, if every key keeps its place and its group.
+    pub(super) in_place: Option<InPlace>,
     /// Whether the pool has begun to take it, and of how many keys it has what is new.
     pub(super) begun: bool,
     taken: usize,
+}
+
+/// What is new of keys that keep their places and groups.
+#[derive(Debug)]
+pub(super) struct InPlace {
+    /// The entries that are others, in the order of their places.
+    pub(super) entries: Vec<NewEntry>,
     /// Whether the same keys serve the same requests in the same order.
     pub(super) same_views: bool,
     /// Whether each key can be changed by itself, and no request is refused meanwhile that both
     /// configurations serve.
-    pub(super) can_be_in_steps: bool,
+    pub(super) in_steps: bool,
 }
 
 /// Another entry of a key that keeps its place.
@@ -61,15 +60,18 @@ pub(super) struct NewEntry {
 }
 
 impl Revision {
-    /// Compares `settings` with what was configured `before`. No waiting request will be refused
-    /// for want of a secret that is there by what is known of the `secrets`.
+    /// Compares `settings` with what was configured `before`; calls `each` after every key, for who
+    /// must not compute for long at a stretch. No waiting request will be refused for want of a
+    /// secret that is there by what is known of the `secrets`.
     pub fn new(
         before: &Arc<PoolSettings>,
         settings: impl Into<Arc<PoolSettings>>,
         secrets: &SecretsKnown,
+        mut each: impl FnMut(),
     ) -> Self {
         let settings = settings.into();
         let known = |(place, key): (usize, &Arc<KeySettings>)| {
+            each();
             Some((KeyIdx::at(place), secrets.get(&key.id)?.clone()))
         };
         let mut revision = Self {
@@ -77,32 +79,25 @@ impl Revision {
             settings,
             before: before.clone(),
             changes: KeyChanges::default(),
-            entries: None,
+            in_place: None,
             begun: false,
             taken: 0,
-            same_views: false,
-            can_be_in_steps: false,
         };
-        revision.compare_with(before);
+        revision.compare_with(before, each);
         revision
     }
 
     /// What it makes of the configuration `before`.
-    pub(super) fn compare_with(&mut self, before: &Arc<PoolSettings>) {
-        let settings = &self.settings;
+    pub(super) fn compare_with(&mut self, before: &Arc<PoolSettings>, mut each: impl FnMut()) {
         self.before = before.clone();
-        self.entries = new_entries(before, settings);
-        self.changes = match &self.entries {
-            Some(entries) => KeyChanges::of(entries),
-            None => changes(before, settings),
-        };
-        self.same_views = (before.strategy, &before.fallback_order)
-            == (settings.strategy, &settings.fallback_order)
-            && pairs(before, settings).all(|(old, new)| same_use(old, new));
-        self.can_be_in_steps = self.same_views
-            && self.entries.is_some()
-            && self.secrets.iter().all(|(_, missing)| missing.is_none())
-            && pairs(before, settings).all(|(old, new)| same_means(old, new));
+        self.in_place = in_place(before, &self.settings, &mut each);
+        match &self.in_place {
+            Some(in_place) => {
+                let ids = in_place.entries.iter().map(|entry| entry.settings.id.clone());
+                self.changes = KeyChanges { changed: ids.collect(), ..KeyChanges::default() };
+            }
+            None => self.changes = changes(before, &self.settings, each),
+        }
     }
 
     /// What is new of the next `most` keys: entries, and what is known of secrets.
@@ -113,7 +108,8 @@ impl Revision {
         let [from, to] =
             [self.taken, self.settings.keys.len().min(self.taken.saturating_add(most))];
         self.taken = to;
-        let entries = self.entries.as_deref_mut().unwrap_or_default();
+        let entries = self.in_place.as_mut().map(|in_place| &mut in_place.entries[..]);
+        let entries = entries.unwrap_or_default();
         let [first, last] =
             [from, to].map(|end| entries.partition_point(|entry| entry.key < KeyIdx::at(end)));
         let [known, still] =
@@ -133,48 +129,62 @@ impl Revision {
     }
 }
 
-/// The keys at the same places, before and after.
-fn pairs<'a>(
-    before: &'a PoolSettings,
-    after: &'a PoolSettings,
-) -> impl Iterator<Item = (&'a Arc<KeySettings>, &'a Arc<KeySettings>)> {
-    before.keys.iter().zip(&after.keys)
-}
-
-/// The entries that are others, if every key keeps its place and its group.
-fn new_entries(before: &PoolSettings, after: &PoolSettings) -> Option<Vec<NewEntry>> {
-    let stays = |(old, new): (&Arc<KeySettings>, &Arc<KeySettings>)| {
-        (&old.id, &old.provider) == (&new.id, &new.provider) && GroupId::of(old) == GroupId::of(new)
-    };
-    if before.keys.len() != after.keys.len() || !pairs(before, after).all(stays) {
+/// What is new, if every key keeps its place and its group.
+fn in_place(
+    before: &PoolSettings,
+    after: &PoolSettings,
+    mut each: impl FnMut(),
+) -> Option<InPlace> {
+    if before.keys.len() != after.keys.len() {
         return None;
     }
-    let others = pairs(before, after).enumerate().filter(|(_, (old, new))| old != new);
-    let entry = |(place, (old, new)): (usize, (&Arc<KeySettings>, &Arc<KeySettings>))| NewEntry {
-        key: KeyIdx::at(place),
-        settings: new.clone(),
-        other_credential: old.credential != new.credential,
-    };
-    Some(others.map(entry).collect())
+    let mut same_views =
+        (before.strategy, &before.fallback_order) == (after.strategy, &after.fallback_order);
+    let mut same_means = true;
+    let mut entries = Vec::new();
+    for (place, (old, new)) in before.keys.iter().zip(&after.keys).enumerate() {
+        each();
+        if old == new {
+            continue;
+        }
+        if !keeps_its_place(old, new) {
+            return None;
+        }
+        same_views &= has_same_use(old, new);
+        same_means &= has_same_means(old, new);
+        entries.push(NewEntry {
+            key: KeyIdx::at(place),
+            settings: new.clone(),
+            other_credential: old.credential != new.credential,
+        });
+    }
+    Some(InPlace { entries, same_views, in_steps: same_views && same_means })
+}
+
+/// Whether it is the same key in the same group.
+fn keeps_its_place(before: &KeySettings, after: &KeySettings) -> bool {
+    (&before.id, &before.provider) == (&after.id, &after.provider)
+        && GroupId::of(before) == GroupId::of(after)
 }
 
 /// Whether a key serves the same requests before and after, as early among others.
-fn same_use(before: &KeySettings, after: &KeySettings) -> bool {
+fn has_same_use(before: &KeySettings, after: &KeySettings) -> bool {
     (&before.models, &before.tags, &before.workload, before.priority)
         == (&after.models, &after.tags, &after.workload, after.priority)
 }
 
 /// Whether a key can serve at all, and as large requests, before and after.
-fn same_means(before: &KeySettings, after: &KeySettings) -> bool {
+fn has_same_means(before: &KeySettings, after: &KeySettings) -> bool {
     (before.active, &before.credential, before.limits.tpm)
         == (after.active, &after.credential, after.limits.tpm)
 }
 
-fn changes(before: &PoolSettings, after: &PoolSettings) -> KeyChanges {
+fn changes(before: &PoolSettings, after: &PoolSettings, mut each: impl FnMut()) -> KeyChanges {
     let mut old: HashMap<&KeyId, &Arc<KeySettings>> =
         before.keys.iter().map(|key| (&key.id, key)).collect();
     let mut changes = KeyChanges::default();
     for key in &after.keys {
+        each();
         match old.remove(&key.id) {
             None => changes.added.push(key.id.clone()),
             Some(old) if old != key => changes.changed.push(key.id.clone()),

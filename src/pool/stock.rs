@@ -53,6 +53,8 @@ pub(super) struct Stock {
     pub(super) models: Names,
     /// The groups by their names among daemons, once somebody has asked.
     pub(super) names: Option<Arc<GroupIndex>>,
+    /// The configured keys by their credentials, once somebody has asked.
+    by_credential: Option<HashMap<Arc<str>, Vec<KeyIdx>>>,
     has_no_spares: bool,
     pub(super) calendar: Arc<dyn Calendar>,
 }
@@ -101,6 +103,7 @@ impl Stock {
             key_standings: Vec::new(),
             models: Names::default(),
             names: None,
+            by_credential: None,
             has_no_spares: true,
             calendar,
         }
@@ -303,12 +306,35 @@ impl Stock {
         self.has_no_spares
     }
 
+    /// Every key that has the same credential as `key`, itself included.
+    pub(super) fn with_credential_of(&mut self, key: KeyIdx) -> Vec<KeyIdx> {
+        let credential = &self.keys[key.0 as usize].settings.credential;
+        let index = self.by_credential.get_or_insert_with(|| {
+            let mut index: HashMap<Arc<str>, Vec<KeyIdx>> = HashMap::new();
+            for &key in self.by_id.values() {
+                let credential = self.keys[key.0 as usize].settings.credential.clone();
+                index.entry(credential).or_default().push(key);
+            }
+            for keys in index.values_mut() {
+                keys.sort_unstable();
+            }
+            index
+        });
+        index.get(credential).cloned().unwrap_or_default()
+    }
+
+    /// The credential of a key is another.
+    pub(super) fn credential_changed(&mut self) {
+        self.by_credential = None;
+    }
+
     /// There are other keys and groups.
     pub(super) fn restocked(&mut self) {
         self.standings = vec![Standing::UNKNOWN; self.groups.len()];
         self.key_standings = vec![None; self.keys.len()];
         self.models = Names::default();
         self.names = None;
+        self.by_credential = None;
         self.has_no_spares = self.keys.len() == self.by_id.len();
         for provider in &mut self.providers {
             provider.groups = 0;

@@ -117,24 +117,27 @@ impl Service {
     pub(super) fn call_for_keys(&self, mut call: impl FnMut(&mut Pool, &[Arc<KeySettings>], Now)) {
         let settings = self.pool.settings();
         for some in settings.keys.chunks(KEYS_AT_ONCE) {
-            let call = |pool: &mut Pool, now| call(pool, some, now);
-            let ((), transitions) = self.pool.call_in_turn(self.clock.now(), call);
-            self.publish(transitions);
-            std::thread::yield_now();
+            self.call_in_turn(|pool, now| call(pool, some, now));
         }
     }
 
     /// Has the pool take another configuration, some keys at a time as far as it can be.
     pub fn revise(&self, revision: &mut Revision) -> KeyChanges {
         loop {
-            let call = |pool: &mut Pool, now| pool.revise_some(revision, KEYS_AT_ONCE, now);
-            let (changes, transitions) = self.pool.call_in_turn(self.clock.now(), call);
-            self.publish(transitions);
-            if let Some(changes) = changes {
+            let revise = |pool: &mut Pool, now| pool.revise_some(revision, KEYS_AT_ONCE, now);
+            if let Some(changes) = self.call_in_turn(revise) {
                 return changes;
             }
-            std::thread::yield_now();
         }
+    }
+
+    /// The same as [`Service::call`] for who calls again and again: others have their turn in
+    /// between.
+    pub fn call_in_turn<T>(&self, call: impl FnOnce(&mut Pool, Now) -> T) -> T {
+        let (result, transitions) = self.pool.call_in_turn(self.clock.now(), call);
+        self.publish(transitions);
+        std::thread::yield_now();
+        result
     }
 
     /// Lets others hear of what a call has changed, once that is kept.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::background::Unhurried;
 use crate::pool::{Fact, Now, PoolSettings, Saved, Snapshot};
 
 /// The version of both formats. Another one is not read.
@@ -53,8 +54,12 @@ pub(super) fn log_path(dir: &Path, generation: u64) -> PathBuf {
 
 /// A whole snapshot.
 pub(crate) fn encode_snapshot(header: &Header, snapshot: &Snapshot<'_>) -> Option<Vec<u8>> {
-    let payload = postcard::to_stdvec(&(header, snapshot)).ok()?;
-    Some(sealed_snapshot(&payload))
+    Some(sealed_snapshot(&encoded(&(header, snapshot))?))
+}
+
+/// The bytes of something large, for which nobody has to wait.
+fn encoded(value: &impl Serialize) -> Option<Vec<u8>> {
+    Some(postcard::to_io(value, Unhurried::new(Vec::new())).ok()?.into_inner())
 }
 
 /// The file of a snapshot with this content.
@@ -95,7 +100,7 @@ pub(super) struct EncodedSettings {
 impl EncodedSettings {
     pub(super) fn new(settings: Arc<PoolSettings>) -> Option<Self> {
         let now = Now::default();
-        let mut bytes = postcard::to_stdvec(&Fact::reconfigured(settings.clone(), now)).ok()?;
+        let mut bytes = encoded(&Fact::reconfigured(settings.clone(), now))?;
         bytes.drain(..postcard::to_stdvec(&now).ok()?.len());
         Some(Self { settings, bytes })
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::format::{
     EncodedSettings, Header, encode_fact, encode_snapshot, log_head, log_path, snapshot_path,
 };
+use crate::background::Unhurried;
 use crate::clock::Clock;
 use crate::pool::{Fact, PoolSettings, SharedPool, Snapshot};
 
@@ -241,8 +242,8 @@ impl StateKeeper {
         let path = snapshot_path(&self.dir);
         let beside = path.with_added_extension("tmp");
         fs::remove_file(&beside).ok();
-        let mut file = File::options().create_new(true).write(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
+        let file = File::options().create_new(true).write(true).mode(0o600).open(&beside)?;
+        Unhurried::new(&file).write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, &path)?;
         File::open(&self.dir)?.sync_all()

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use zeroize::Zeroizing;
+
+use crate::background::Stretch;
 
 /// How files look, by path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -46,6 +48,9 @@ struct Reads {
 
 /// No file that is read is longer than this; of longer ones the beginning tells enough.
 const MOST_READ: u64 = 1 << 20;
+
+/// How many bytes are read at once.
+const PIECE: usize = 16 * 1024;
 
 /// Keyed, so that what is kept of a secret says nothing of it.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -117,12 +122,7 @@ impl Look {
         }
         let file = File::open(path)?;
         let before = file.metadata()?;
-        let size = before.len().min(MOST_READ);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0)));
-        (&file).take(MOST_READ).read_to_end(&mut bytes)?;
-        let mut hash = HASH.build_hasher();
-        hash.write(&bytes);
-        let content = hash.finish();
+        let content = hash(file.try_clone()?.take(MOST_READ))?;
         let look = |found: &Metadata| FileLook {
             reads: Reads { length: found.len(), content, mode: found.mode(), owner: found.uid() },
             place: (found.dev(), found.ino()),
@@ -146,6 +146,24 @@ impl Look {
             // It may have: only what is known to be void is waited for.
             Self::Unsure => true,
             Self::Missing | Self::Unreadable(_) => false,
+        }
+    }
+}
+
+/// A number that stands for all that there is to read.
+fn hash(mut content: impl Read) -> io::Result<u64> {
+    let mut hasher = HASH.build_hasher();
+    let mut piece = Zeroizing::new([0; PIECE]);
+    let mut stretch = Stretch::of_bytes();
+    loop {
+        match content.read(&mut piece[..]) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => {
+                hasher.write(&piece[..read]);
+                stretch.add(read);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -27,16 +27,16 @@ impl Watchdog {
     }
 
     /// Speaks until the serving loop has ended. `status` makes the sentence for people.
-    pub(crate) async fn run(
+    pub(crate) async fn run<S: Future<Output = String>>(
         self,
         pulse: Pulse,
         clock: &Clock,
         notifier: &Notifier,
-        status: impl Fn() -> String,
+        status: impl Fn() -> S,
     ) {
         while pulse.felt().await {
             let next = clock.now().at.plus(self.every);
-            notifier.tell(&State::Alive, &status());
+            notifier.tell(&State::Alive, &status().await);
             clock.sleep_until(next).await;
         }
     }

@@ -75,9 +75,9 @@ fn take(
     known: &SecretsKnown,
     taking: Taking,
 ) -> KeyChanges {
-    let mut revision = Revision::new(game.pool.settings(), settings.clone(), known);
+    let mut revision = Revision::new(game.pool.settings(), settings.clone(), known, || {});
     if taking == Taking::Anew {
-        revision.entries = None;
+        revision.in_place = None;
     }
     if taking != Taking::KeyByKey {
         return game.pool.revise(&mut revision, game.now);
@@ -157,7 +157,8 @@ fn a_key_that_is_not_changed_yet_keeps_its_limits() {
         PoolSettings { keys, ..PoolSettings::default() }
     };
     let mut game = Game::with(settings(2));
-    let mut revision = Revision::new(game.pool.settings(), settings(5), &SecretsKnown::new());
+    let mut revision =
+        Revision::new(game.pool.settings(), settings(5), &SecretsKnown::new(), || {});
     assert_eq!(game.pool.revise_some(&mut revision, 3, game.now), None);
     assert_eq!(game.drain(&any()), 3 * 5 + 2);
     assert_eq!(game.pool.settings().keys[0].limits.rpm.map(NonZeroU64::get), Some(2));
@@ -168,19 +169,23 @@ fn a_key_that_is_not_changed_yet_keeps_its_limits() {
 
 #[test]
 fn what_makes_requests_be_refused_is_taken_at_once() {
-    let in_steps = |change: fn(KeySettings) -> KeySettings, missing: Option<NoSecret>| {
+    let gone = || Some(NoSecret::Missing("gone".into()));
+    let in_steps_with = |change: fn(KeySettings) -> KeySettings, had, missing| {
         let [a, b] = [key("a").rpm(2).tpm(9), key("b").rpm(2)];
         let mut game = Game::of([a.clone(), b.clone()]);
+        game.pool.set_secret(&id("a"), had, game.now);
         let settings = PoolSettings { keys: arcs([change(a), b]), ..PoolSettings::default() };
         let known = [(id("a"), missing), (id("b"), None)].into();
-        let mut revision = Revision::new(game.pool.settings(), settings, &known);
+        let mut revision = Revision::new(game.pool.settings(), settings, &known, || {});
         game.pool.revise_some(&mut revision, 1, game.now).is_none()
     };
-    assert!(in_steps(|a| a.rpm(3).concurrent(5), None));
-    assert!(!in_steps(KeySettings::inactive, None));
-    assert!(!in_steps(|a| a.credential("another"), None));
-    assert!(!in_steps(|a| a.tpm(8), None));
-    assert!(!in_steps(|a| a.rpm(3), Some(NoSecret::Missing("gone".into()))));
+    let in_steps = |change| in_steps_with(change, None, None);
+    assert!(in_steps(|a| a.rpm(3).concurrent(5)));
+    assert!(!in_steps(KeySettings::inactive));
+    assert!(!in_steps(|a| a.credential("another")));
+    assert!(!in_steps(|a| a.tpm(8)));
+    assert!(!in_steps_with(|a| a.rpm(3), None, gone()), "its secret has gone");
+    assert!(in_steps_with(|a| a.rpm(3), gone(), gone()), "it had none before");
 }
 
 #[test]
@@ -191,8 +196,8 @@ fn only_a_key_that_comes_goes_or_changes_its_group_has_others_move() {
     });
     let others = |keys: &[KeySettings]| {
         let after = PoolSettings { keys: arcs(keys.to_vec()), ..PoolSettings::default() };
-        let entries = Revision::new(&before, after, &BTreeMap::new()).entries;
-        entries.map(|entries| entries.len())
+        let in_place = Revision::new(&before, after, &BTreeMap::new(), || {}).in_place;
+        in_place.map(|in_place| in_place.entries.len())
     };
     let [a, b, c] = [key("a"), key("b").group("g"), key("c")];
     assert_eq!(others(&[a.clone(), b.clone(), c.clone()]), Some(0));

@@ -5,9 +5,9 @@
 use std::fmt::{Display, Write};
 
 use super::catalogue::Family;
+use crate::background::Stretch;
 
-/// How many bytes are written at a stretch: some 20 µs. A kernel leaves a thread that computes on
-/// its processor for milliseconds, although another one is ready to answer a request.
+/// How many bytes are written at a stretch: some 20 µs.
 const AT_A_STRETCH: usize = 16 * 1024;
 
 /// What a sample comes to at most, but for names of unusual length.
@@ -20,8 +20,7 @@ pub(super) struct Text {
     pieces: Vec<String>,
     /// The last piece.
     text: String,
-    /// How long that was when others were last let in.
-    rested_at: usize,
+    stretch: Stretch,
     /// How long a piece should be.
     piece: usize,
 }
@@ -35,7 +34,8 @@ pub(super) struct Samples<'a> {
 impl Text {
     /// One whose pieces are of about so many bytes.
     pub(super) fn in_pieces(piece: usize) -> Self {
-        Self { pieces: Vec::new(), text: String::new(), rested_at: 0, piece }
+        let stretch = Stretch::of(AT_A_STRETCH);
+        Self { pieces: Vec::new(), text: String::new(), stretch, piece }
     }
 
     /// Begins a family, whose samples come next.
@@ -58,16 +58,12 @@ impl Text {
         self.pieces
     }
 
-    /// Lets others have the processor now and then, and begins the next piece.
-    fn rest(&mut self) {
-        if self.text.len() - self.rested_at >= AT_A_STRETCH {
-            self.rested_at = self.text.len();
-            std::thread::yield_now();
-        }
+    /// It has become longer by so many bytes: begins the next piece if that is enough.
+    fn grew(&mut self, bytes: usize) {
+        self.stretch.add(bytes);
         if self.text.len() >= self.piece {
             let next = String::with_capacity(self.piece + LONGEST_SAMPLE);
             self.pieces.push(std::mem::replace(&mut self.text, next));
-            self.rested_at = 0;
         }
     }
 }
@@ -77,6 +73,7 @@ impl Samples<'_> {
     pub(super) fn add(&mut self, values: &[&str], number: impl Display) {
         debug_assert_eq!(values.len(), self.family.labels.len(), "{}", self.family.name);
         let text = &mut self.text.text;
+        let before_it = text.len();
         text.push_str(self.family.name);
         let mut before = '{';
         for (label, value) in self.family.labels.iter().zip(values) {
@@ -91,7 +88,8 @@ impl Samples<'_> {
             text.push('}');
         }
         writeln!(text, " {number}").ok();
-        self.text.rest();
+        let bytes = text.len() - before_it;
+        self.text.grew(bytes);
     }
 
     /// The same, if there is a number.
