@@ -1,21 +1,17 @@
-//! JSON with the place of every value, so that all errors can be told at once.
-//!
-//! `serde_json` finds the ends of values; each is then opened on its own. Places are offsets into
-//! the text, which also serve to edit a file without losing what is around a value.
+//! JSON with the place of every value: errors are told by it, and a file is edited without losing
+//! what is around a value. Places are offsets into the text.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
-use serde_json::error::Category;
-use serde_json::value::RawValue;
+use jiter::{Jiter, JiterError, JiterErrorType, JiterResult, JsonErrorType, Peek};
 
-use crate::background::{let_go, unhurried};
+use crate::background::{Stretch, let_go};
 
-/// Deeper than any field of a keys file; each level costs one more scan of the text.
+/// Deeper than any field of a keys file.
 const DEEPEST: usize = 16;
+
+const DEEP: &str = "this is nested too deeply";
 
 /// A value and where it begins and ends.
 #[derive(Debug)]
@@ -73,128 +69,139 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, Vec<Fault>> {
     if text.trim_ascii().is_empty() {
         return Err(vec![Fault { offset: 0, what: "the file is empty" }]);
     }
-    let raw: &RawValue =
-        serde_json::from_str(text).map_err(|error| vec![fault(text, 0, &error)])?;
-    let mut tree = Tree { text, faults: Vec::new() };
-    let root = tree.node(raw, 0);
-    if tree.faults.is_empty() { Ok(root) } else { Err(tree.faults) }
-}
-
-struct Tree<'t> {
-    text: &'t str,
-    faults: Vec<Fault>,
-}
-
-impl<'t> Tree<'t> {
-    fn node(&mut self, raw: &'t RawValue, depth: usize) -> Node<'t> {
-        let source = raw.get();
-        let offset = self.offset(source);
-        if depth > DEEPEST {
-            self.faults.push(Fault { offset, what: "this is nested too deeply" });
-            return Node { offset, end: offset, kind: Kind::Null };
-        }
-        let kind = match source.as_bytes().first() {
-            Some(b'{') => self.object(source, depth),
-            Some(b'[') => {
-                let items: Vec<&'t RawValue> = self.open(source).unwrap_or_default();
-                Kind::List(unhurried(items).map(|item| self.node(item, depth + 1)).collect())
-            }
-            Some(b'"') => {
-                let text: Option<Text<'t>> = self.open(source);
-                Kind::Text(text.map(|Text(text)| text).unwrap_or_default())
-            }
-            Some(b't') => Kind::Bool(true),
-            Some(b'f') => Kind::Bool(false),
-            Some(b'n') | None => Kind::Null,
-            Some(_) => Kind::Number(source),
-        };
-        Node { offset, end: offset + source.len(), kind }
-    }
-
-    fn object(&mut self, source: &'t str, depth: usize) -> Kind<'t> {
-        let Members(members) = self.open(source).unwrap_or_default();
-        let mut names = HashSet::new();
-        let mut list = Vec::with_capacity(members.len());
-        for (Text(name), raw) in members {
-            let value = self.node(raw, depth + 1);
-            // A name with escapes is a copy, whose place is not known: then its value's is told.
-            let offset = match &name {
-                Cow::Borrowed(name) => self.offset(name) - 1,
-                Cow::Owned(_) => value.offset,
-            };
-            if !names.insert(name.clone()) {
-                self.faults.push(Fault { offset, what: "this member is there twice" });
-            }
-            list.push(Member { name, offset, value });
-        }
-        Kind::Object(list)
-    }
-
-    /// Reads one level of `source`.
-    fn open<T: Deserialize<'t>>(&mut self, source: &'t str) -> Option<T> {
-        let base = self.offset(source);
-        let read = serde_json::from_str(source);
-        read.map_err(|error| self.faults.push(fault(source, base, &error))).ok()
-    }
-
-    /// Where `part` begins; it is a part of the text.
-    fn offset(&self, part: &str) -> usize {
-        part.as_ptr().addr() - self.text.as_ptr().addr()
-    }
-}
-
-/// The fault that stopped `serde_json` in `source`, which begins at `base`. Its own words are not
-/// used: they may quote the text.
-fn fault(source: &str, base: usize, error: &serde_json::Error) -> Fault {
-    let line: usize = source.split_inclusive('\n').take(error.line() - 1).map(str::len).sum();
-    let within = (line + error.column().saturating_sub(1)).min(source.len());
-    let what = match error.classify() {
-        Category::Eof => "the file ends in the middle of a value",
-        Category::Io | Category::Data | Category::Syntax => {
-            match error.to_string().split(" at line").next() {
-                Some("trailing characters") => "there is more text after the end of the value",
-                Some("key must be a string") => "expected a name in double quotes",
-                Some("expected `,` or `]`" | "expected `,` or `}`") => {
-                    "expected a comma or the end"
-                }
-                Some("lone leading surrogate in hex escape" | "unexpected end of hex escape") => {
-                    "this escape is half a character"
-                }
-                Some("recursion limit exceeded") => "this is nested too deeply",
-                Some(_) | None => "expected JSON",
-            }
-        }
+    let mut reader = Reader {
+        text,
+        json: Jiter::new(text.as_bytes()),
+        twice: Vec::new(),
+        stretch: Stretch::of_things(),
     };
-    Fault { offset: base + within, what }
+    match reader.whole() {
+        Err(fault) => Err(vec![fault]),
+        Ok(_) if !reader.twice.is_empty() => Err(reader.twice),
+        Ok(root) => Ok(root),
+    }
 }
 
-/// A text, borrowed if it has no escapes.
-#[derive(Deserialize)]
-struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+struct Reader<'t> {
+    text: &'t str,
+    json: Jiter<'t>,
+    /// Members of the name of an earlier one.
+    twice: Vec<Fault>,
+    stretch: Stretch,
+}
 
-/// The members of an object in their order.
-#[derive(Default)]
-struct Members<'t>(Vec<(Text<'t>, &'t RawValue)>);
+impl<'t> Reader<'t> {
+    fn whole(&mut self) -> Result<Node<'t>, Fault> {
+        let first = self.json.peek()?;
+        let root = self.node(first, 0)?;
+        self.json.finish()?;
+        Ok(root)
+    }
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
+    /// Reads the value that begins here, with `first`.
+    fn node(&mut self, first: Peek, depth: usize) -> Result<Node<'t>, Fault> {
+        let offset = self.json.current_index();
+        if depth > DEEPEST {
+            return Err(Fault { offset, what: DEEP });
         }
-        from.deserialize_map(InOrder)
+        let kind = match first {
+            Peek::Null => {
+                self.json.known_null()?;
+                Kind::Null
+            }
+            Peek::True | Peek::False => Kind::Bool(self.json.known_bool(first)?),
+            Peek::String => Kind::Text(as_written(self.text, offset, self.json.known_str()?)),
+            Peek::Array => Kind::List(self.items(depth)?),
+            Peek::Object => Kind::Object(self.members(depth)?),
+            _ => {
+                self.json.known_number_bytes(first)?;
+                Kind::Number(&self.text[offset..self.json.current_index()])
+            }
+        };
+        Ok(Node { offset, end: self.json.current_index(), kind })
+    }
+
+    fn items(&mut self, depth: usize) -> Result<Vec<Node<'t>>, Fault> {
+        let mut items = Vec::new();
+        let mut next = self.json.known_array()?;
+        while let Some(first) = next {
+            items.push(self.node(first, depth + 1)?);
+            self.stretch.add(1);
+            next = self.json.array_step()?;
+        }
+        Ok(items)
+    }
+
+    fn members(&mut self, depth: usize) -> Result<Vec<Member<'t>>, Fault> {
+        let (mut members, mut names) = (Vec::new(), HashSet::new());
+        let mut step: for<'j> fn(&'j mut Jiter<'t>) -> JiterResult<Option<&'j str>> =
+            Jiter::known_object;
+        loop {
+            let end = self.json.current_index();
+            let Some(name) = step(&mut self.json)? else { return Ok(members) };
+            // No more than a brace or a comma stands before it.
+            let offset = end + self.text[end..].find('"').unwrap_or(0);
+            let name = as_written(self.text, offset, name);
+            if !names.insert(name.clone()) {
+                self.twice.push(Fault { offset, what: "this member is there twice" });
+            }
+            let first = self.json.peek()?;
+            members.push(Member { name, offset, value: self.node(first, depth + 1)? });
+            step = Jiter::next_key;
+        }
+    }
+}
+
+/// `string`, which begins at `offset` of `text`; borrowed if it has no escapes.
+fn as_written<'t>(text: &'t str, offset: usize, string: &str) -> Cow<'t, str> {
+    let written = text[offset + 1..].strip_prefix(string);
+    match written {
+        Some(rest) if rest.starts_with('"') => {
+            Cow::Borrowed(&text[offset + 1..offset + 1 + string.len()])
+        }
+        Some(_) | None => Cow::Owned(string.to_owned()),
+    }
+}
+
+impl From<JiterError> for Fault {
+    fn from(error: JiterError) -> Self {
+        let what = match error.error_type {
+            JiterErrorType::JsonError(error) => told(&error),
+            JiterErrorType::WrongType { .. } => "expected JSON",
+        };
+        Self { offset: error.index, what }
+    }
+}
+
+/// What is told of an error. Its own words are not used: they may quote the text.
+fn told(error: &JsonErrorType) -> &'static str {
+    match error {
+        JsonErrorType::EofWhileParsingList
+        | JsonErrorType::EofWhileParsingObject
+        | JsonErrorType::EofWhileParsingString
+        | JsonErrorType::EofWhileParsingValue => "the file ends in the middle of a value",
+        JsonErrorType::TrailingCharacters => "there is more text after the end of the value",
+        JsonErrorType::KeyMustBeAString => "expected a name in double quotes",
+        JsonErrorType::TrailingComma => "expected no comma before the end",
+        JsonErrorType::ExpectedColon => "expected a colon",
+        JsonErrorType::ExpectedListCommaOrEnd | JsonErrorType::ExpectedObjectCommaOrEnd => {
+            "expected a comma or the end"
+        }
+        JsonErrorType::LoneLeadingSurrogateInHexEscape
+        | JsonErrorType::UnexpectedEndOfHexEscape
+        | JsonErrorType::InvalidUnicodeCodePoint => "this escape is half a character",
+        JsonErrorType::ControlCharacterWhileParsingString => {
+            "expected an escape such as \\n instead of a control character"
+        }
+        JsonErrorType::RecursionLimitExceeded => DEEP,
+        JsonErrorType::ExpectedSomeIdent
+        | JsonErrorType::ExpectedSomeValue
+        | JsonErrorType::InvalidEscape
+        | JsonErrorType::InvalidNumber
+        | JsonErrorType::NumberOutOfRange
+        | JsonErrorType::FloatExpectingInt
+        | JsonErrorType::DuplicateKey(_)
+        | JsonErrorType::InternalError(_) => "expected JSON",
     }
 }
 
@@ -219,7 +226,7 @@ mod tests {
         let Kind::List(items) = &members[0].value.kind else { panic!("a list") };
         assert_eq!((items[0].offset, items[1].offset), (8, 11));
         assert_eq!(members[1].name, "b ");
-        assert_eq!(members[1].offset, text.find("{\"c").unwrap());
+        assert_eq!(members[1].offset, text.find("\"b").unwrap());
     }
 
     #[test]
@@ -234,7 +241,10 @@ mod tests {
         assert_eq!(faults(" \n "), [(0, "the file is empty")]);
         assert_eq!(faults("{} x"), [(3, "there is more text after the end of the value")]);
         assert_eq!(faults("{\"a\": NaN}"), [(6, "expected JSON")]);
-        assert_eq!(faults("{\"a\": 1,}")[0].1, "expected a name in double quotes");
+        assert_eq!(faults("{\"a\": 1,}"), [(8, "expected no comma before the end")]);
+        assert_eq!(faults("{\"a\": 1, b: 2}"), [(9, "expected a name in double quotes")]);
+        assert_eq!(faults("{\"a\" 1}"), [(5, "expected a colon")]);
+        assert_eq!(faults("{\"a\": 1 \"b\": 2}"), [(8, "expected a comma or the end")]);
         assert_eq!(faults("{\"a\": [1")[0].1, "the file ends in the middle of a value");
     }
 
