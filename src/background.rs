@@ -6,10 +6,10 @@
 use std::io::{self, Write};
 
 /// How many things are done at a stretch: some 100 µs.
-const THINGS: usize = 64;
+const THINGS: usize = 16;
 
 /// How many bytes are: they take about as long to write or to hash.
-const BYTES: usize = 64 * 1024;
+const BYTES: usize = 16 * 1024;
 
 /// How much has been done since others last had the processor.
 #[derive(Debug)]

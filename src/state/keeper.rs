@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::{
-    EncodedSettings, Header, encode_fact, encode_snapshot, log_head, log_path, snapshot_path,
+    Header, encode_fact, encode_pieces, encode_snapshot, encode_taken, log_head, log_path,
+    snapshot_path,
 };
 use crate::background::Unhurried;
 use crate::clock::Clock;
@@ -46,8 +47,8 @@ struct Log {
     length: u64,
     /// What was written last, whose place is used again.
     bytes: Vec<u8>,
-    /// The configuration that the pool is about to take.
-    coming: Option<EncodedSettings>,
+    /// The configuration that the pool is about to take, whose pieces are written.
+    coming: Option<Arc<PoolSettings>>,
     synced: u64,
     snapshot_due: bool,
     failing: Option<String>,
@@ -136,12 +137,18 @@ impl StateKeeper {
         self.ended.store(number, Ordering::Release);
     }
 
-    /// The pool is about to take these settings. Until what this returns is dropped, the pool is not
-    /// read for a snapshot: every page of it would be put aside as it changes.
+    /// The pool is about to take these settings. They are written piece by piece, so that no fact
+    /// has to wait for all of them. Until what this returns is dropped, the pool is not read for a
+    /// snapshot: every page of it would be put aside as it changes.
     pub fn expect(&self, settings: &Arc<PoolSettings>) -> MutexGuard<'_, ()> {
         let reading = lock(&self.reading);
-        let coming = EncodedSettings::new(settings.clone());
-        self.lock().coming = coming;
+        if let Some(pieces) = encode_pieces(settings) {
+            for piece in pieces {
+                self.lock().append(&piece);
+                std::thread::yield_now();
+            }
+            self.lock().coming = Some(settings.clone());
+        }
         reading
     }
 
@@ -268,20 +275,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Log {
     fn write(&mut self, facts: &[Fact]) {
-        let Some(file) = self.file.as_mut().filter(|_| !facts.is_empty()) else { return };
-        self.bytes.clear();
+        if self.file.is_none() || facts.is_empty() {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
         for fact in facts {
-            match self.coming.take_if(|coming| coming.is_in(fact)) {
-                Some(come) => come.encode_fact(fact.now(), &mut self.bytes),
-                None => encode_fact(fact, &mut self.bytes),
+            let is_it =
+                |coming: &mut Arc<_>| fact.settings().is_some_and(|it| Arc::ptr_eq(it, coming));
+            match self.coming.take_if(is_it) {
+                Some(_) => encode_taken(fact.now(), &mut bytes),
+                None => encode_fact(fact, &mut bytes),
             }
         }
-        match file.write_all(&self.bytes) {
-            Ok(()) => self.length += self.bytes.len() as u64,
-            Err(error) => self.fail(&error),
+        self.append(&bytes);
+        if bytes.capacity() <= MOST_KEPT {
+            bytes.clear();
+            self.bytes = bytes;
         }
-        if self.bytes.capacity() > MOST_KEPT {
-            self.bytes = Vec::new();
+    }
+
+    fn append(&mut self, records: &[u8]) {
+        let Some(file) = &mut self.file else { return };
+        match file.write_all(records) {
+            Ok(()) => self.length += records.len() as u64,
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -340,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_was_expected_is_written_as_any_other() {
-        let written = [true, false].map(|expected| {
+        let read = [true, false].map(|expected| {
             let (_dir, clock, pool, keeper) = kept();
             let settings = Arc::new(PoolSettings { default_tokens: 7, ..PoolSettings::default() });
             let other = Arc::new(PoolSettings::clone(&settings));
@@ -348,9 +365,10 @@ mod tests {
             pool.call(clock.now(), |pool, now| pool.reconfigure(settings, now));
             keeper.flush(&pool);
             assert_eq!(keeper.lock().coming.is_none(), expected, "what was expected has come");
-            fs::read(log_path(&keeper.dir, keeper.lock().generation)).unwrap()
+            let log = fs::read(log_path(&keeper.dir, keeper.lock().generation)).unwrap();
+            decode_log(&log).unwrap()
         });
-        assert_eq!(written[0], written[1]);
-        assert_eq!(decode_log(&written[0]).unwrap().0.len(), 1);
+        assert_eq!(read[0], read[1]);
+        assert_eq!((read[0].0.len(), read[0].1), (1, true));
     }
 }
