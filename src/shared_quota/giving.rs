@@ -83,8 +83,7 @@ impl<'a> Gift<'a> {
 
     /// The group to give to one who holds none that serves his requests, as when one key alone
     /// serves a model: whatever can pay, as where groups are few. Where those who wait here take all
-    /// that comes free, it is the one that comes free next, once it has served somebody here: who is
-    /// quicker has it then.
+    /// that comes free, it is the one that comes free next, once it has served somebody here.
     pub(super) fn for_first(
         &self,
         mode: Mode,
@@ -152,6 +151,7 @@ mod tests {
             per_minute: Some(10),
             used,
             free_at: if used < 10 { NOW } else { Instant::NEVER },
+            may_be_free_at: if used < 10 { NOW } else { Instant::NEVER },
             last_use: Some(NOW),
             has_keys: true,
             day: None,

@@ -173,7 +173,8 @@ pub(super) struct Reply {
     pub(super) taken: Vec<TakenOne>,
     #[serde(deserialize_with = "maybe_whole")]
     pub(super) free_in: Option<u64>,
-    pub(super) asked: u64,
+    /// How many of the groups that it wants others hold.
+    pub(super) held: u64,
     #[serde(deserialize_with = "list")]
     pub(super) groups: Vec<LedgerGroup>,
     /// The part of every limit that is this daemon's when it is cut off, in 720720ths.

@@ -1,8 +1,11 @@
 //! What daemons do with the ledger, one thing at a time.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use keypool::pool::{Filter, KeyId, KeySettings, Outcome, Report, SelectRequest, Selection};
+use keypool::pool::{
+    Filter, KeyId, KeySettings, Lease, Limits, Outcome, Pool, Report, SelectRequest, Selection,
+};
 use keypool::shared_quota::OnFailure;
 
 use crate::support::daemon::key;
@@ -21,6 +24,17 @@ async fn until(trial: &mut Trial, what: &str, holds: impl Fn(&Trial) -> bool) {
 fn state(trial: &Trial, n: usize, key: &str) -> &'static str {
     let daemon = trial.daemons[n].as_ref().unwrap();
     daemon.pool.call(daemon.clock.now(), |pool, now| pool.key(key, now).unwrap().state.name()).0
+}
+
+/// A lease from daemon `n`, which has groups to take.
+async fn lease_at(trial: &Trial, n: usize) -> Lease {
+    let daemon = trial.daemon(n);
+    let wait = Some(Duration::from_secs(5));
+    let select = |pool: &mut Pool, now| pool.select(SelectRequest::default(), wait, now);
+    match daemon.pool.call(daemon.clock.now(), select).0.unwrap() {
+        Selection::Granted(lease) => lease,
+        Selection::Waiting(waiter) => daemon.pool.wait_for(waiter).await.unwrap(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,16 +57,10 @@ async fn what_one_daemon_has_used_another_cannot_use_again() {
 async fn a_dead_key_is_dead_at_every_daemon_and_for_those_that_come_later() {
     let mut trial = Trial::of(2, &[key("a", 10), key("b", 10)], OnFailure::Closed);
     trial.join().await;
-    let asking = trial.daemons[0].as_ref().unwrap();
-    let (pool, now) = (asking.pool.clone(), asking.clock.now());
-    let wait = Some(Duration::from_secs(5));
-    let (asked, _) = pool.call(now, |pool, now| pool.select(SelectRequest::default(), wait, now));
-    let lease = match asked.unwrap() {
-        Selection::Granted(lease) => lease,
-        Selection::Waiting(waiter) => pool.wait_for(waiter).await.unwrap(),
-    };
+    let lease = lease_at(&trial, 0).await;
     let dead: KeyId = lease.key_id.clone();
-    pool.call(now, |pool, now| {
+    let daemon = trial.daemon(0);
+    daemon.pool.call(daemon.clock.now(), |pool, now| {
         pool.report(lease.id, &Report::of(Outcome::AuthFailed), now).unwrap();
     });
     until(&mut trial, "the news", |trial| state(trial, 1, dead.as_str()) == "dead").await;
@@ -155,11 +163,12 @@ async fn the_only_key_that_serves_a_model_goes_where_it_is_needed() {
 async fn a_daemon_of_little_load_has_its_share_beside_one_that_takes_all_there_is() {
     let mut trial = with_one_key_for_a_model().await;
     let mut offered = 0;
+    // Five minutes, the last of them for those who still wait.
     for step in 0..600 {
         for _ in 0..2 {
             trial.ask_for(0, for_some(), Duration::from_secs(10));
         }
-        if step >= 240 && step % 20 == 0 {
+        if (120..480).contains(&step) && step % 20 == 0 {
             trial.ask_for(1, for_some(), Duration::from_mins(1));
             offered += 1;
         }
@@ -170,5 +179,27 @@ async fn a_daemon_of_little_load_has_its_share_beside_one_that_takes_all_there_i
     assert!(served * 4 >= offered * 3, "{served} of {offered}");
     let seen = trial.seen();
     assert_eq!(seen.over_a_limit, 0);
-    assert!(seen.admitted >= 4 * 60 + 55, "{seen:?}");
+    assert!(seen.admitted >= 5 * 57, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_ends_makes_room_at_another_daemon() {
+    let one = Limits { max_concurrent: NonZeroU64::new(1), ..key("a", 60).limits };
+    let key = KeySettings { limits: one, ..key("a", 60) };
+    let mut trial = Trial::of(2, &[key], OnFailure::Closed);
+    trial.join().await;
+    let lease = lease_at(&trial, 0).await;
+    for _ in 0..10 {
+        trial.pass(STEP).await;
+    }
+    trial.ask(1, Duration::from_mins(1));
+    for _ in 0..10 {
+        trial.pass(STEP).await;
+    }
+    assert_eq!(trial.granted_by(1), 0, "another request of the key is in flight");
+    trial.daemon(0).asking().settle(&lease);
+    for _ in 0..10 {
+        trial.pass(STEP).await;
+    }
+    assert_eq!(trial.granted_by(1), 1, "it waits for the end of a lease");
 }

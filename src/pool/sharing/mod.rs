@@ -88,7 +88,7 @@ pub struct Wanted {
     pub groups: Vec<GroupName>,
     /// How many requests wait.
     pub waiting: usize,
-    /// Whether they are of requests for which no group is held here.
+    /// Whether they are of requests for which no group that will do is held here.
     pub has_none: bool,
 }
 
@@ -103,8 +103,10 @@ pub struct HeldGroup {
     pub per_minute: Option<u64>,
     /// How many of them were used in the last minute.
     pub used: u64,
-    /// When it can pay one more request.
+    /// When it can pay one more request for certain.
     pub free_at: Instant,
+    /// When it can if the requests in flight end at once.
+    pub may_be_free_at: Instant,
     /// When it was last used.
     pub last_use: Option<Instant>,
     /// Whether any configured key is in it.
@@ -221,6 +223,7 @@ impl Pool {
                 per_minute: group.limits().rpm.map(Into::into),
                 used: group.quota.requests().map_or(0, |window| window.used(now.at)),
                 free_at: group.free_at(0, Leases::Expire, now).0,
+                may_be_free_at: group.free_at(0, Leases::MayEnd, now).0,
                 last_use: group.quota.last_use(),
                 has_keys: !group.members.is_empty(),
                 day: day.limit().map(|_| (day.number(), day.used())),

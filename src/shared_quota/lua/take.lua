@@ -14,6 +14,7 @@ local doubt = moment('doubt')
 local taken = {}
 local free_in
 local holders = {}
+local held = 0
 local left_behind = false
 for _, name in ipairs(q.names) do
   if #taken >= q.most then
@@ -52,6 +53,7 @@ for _, name in ipairs(q.names) do
   else
     holders[group.holder] = holders[group.holder] or {}
     table.insert(holders[group.holder], name)
+    held = held + 1
   end
 end
 
@@ -89,5 +91,5 @@ for n = 1, math.min(#ranked, q.ask) do
   asked.row.asked = (asked.row.asked or 0) + 1
   put(daemons, asked.id, cjson.encode(asked.row))
 end
-reply.asked = math.min(#ranked, q.ask)
+reply.held = held
 return cjson.encode(reply)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Session;
-use crate::pool::{GroupName, HeldGroup, KeyId, Letter, News, Parcel, Part, Wanted};
+use crate::pool::{GroupName, HeldGroup, Instant, KeyId, Letter, News, Parcel, Part, Wanted};
 use crate::shared_quota::effect;
 use crate::shared_quota::giving::{Gift, Mode};
 use crate::shared_quota::link::Trouble;
@@ -20,6 +20,9 @@ const LAST_RETRY: Duration = Duration::from_secs(4);
 
 /// Every so many questions go to the next daemon, whoever can best do without.
 const EVERYBODY_IN_TURN: u32 = 8;
+
+/// How long who has given what comes free next leaves it to the other one after that.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// How soon a group that would be better is asked for again.
 const WISH_AGAIN: Duration = Duration::from_secs(1);
@@ -75,7 +78,7 @@ impl Session<'_> {
         let names = &wanted.groups;
         let request = Request {
             names: names.iter().map(ToString::to_string).collect(),
-            need: if wanted.has_none { Need::First } else { Need::More },
+            need: self.need(wanted),
             most: 1 + wanted.waiting / 8,
             ask: match self.mode {
                 Mode::Ownership => 1,
@@ -92,19 +95,30 @@ impl Session<'_> {
             let free_in = reply.free_in.map_or(LAST_RETRY, Duration::from_micros).min(LAST_RETRY);
             let wait = if reply.learning > 0 {
                 Duration::from_micros(reply.learning).min(Duration::from_secs(1))
-            } else if reply.asked > 0 {
+            } else if reply.held > 0 {
                 let retry = self.retry();
                 self.in_vain += 1;
                 retry.min(free_in)
             } else {
                 free_in
             };
+            if reply.free_in.is_some() {
+                self.comes_free = self.sharer.clock.now().at.plus(free_in);
+            }
             self.sharer.call(|pool, now| pool.expect(names, now.at.plus(wait), now));
         } else {
             self.in_vain = 0;
+            self.comes_free = Instant::ZERO;
             self.take_over(&reply);
         }
         Ok(())
+    }
+
+    /// What it needs a group for. Who waits for what comes free soon, and that nobody holds, has no
+    /// need of what others use up.
+    fn need(&self, wanted: &Wanted) -> Need {
+        let waits = self.sharer.clock.now().at < self.comes_free;
+        if wanted.has_none && !waits { Need::First } else { Need::More }
     }
 
     /// How many of those who can best do without are not asked now: as many as were asked in vain.
@@ -147,7 +161,8 @@ impl Session<'_> {
                 name: held.name.to_string(),
                 epoch: held.epoch,
                 parcel: serde_json::to_string(&parcel).unwrap_or_default(),
-                free_in: u64::try_from(held.free_at.since(now.at).as_micros()).unwrap_or(u64::MAX),
+                // A request that ends is told to whoever holds the group then.
+                free_in: micros(held.may_be_free_at.since(now.at)),
             };
             pool.hand_over(names, now).into_iter().map(pack).collect::<Vec<_>>()
         });
@@ -184,7 +199,6 @@ impl Session<'_> {
         self.sharer.call(|pool, now| effect::hear(pool, &news, now));
         if !free.is_empty() {
             let free: Vec<GroupName> = free.iter().map(|name| name.as_str().into()).collect();
-            self.in_vain = 0;
             self.sharer.call(|pool, now| pool.may_be_free(&free, now));
         }
         let astray = self.sharer.call(|pool, now| effect::read_letters(pool, letters, now));
@@ -197,19 +211,24 @@ impl Session<'_> {
         let wanted: Vec<GroupName> = want.iter().map(|name| name.as_str().into()).collect();
         let mode = self.mode;
         let since = |name: &GroupName| self.taken_at.get(name).copied();
-        let given = self.sharer.call(|pool, now| {
+        let (given, comes_free) = self.sharer.call(|pool, now| {
             let held = pool.held(now);
             let gift = Gift::of(&wanted, &held, now.at);
-            match need {
+            let given = match need {
                 Need::More => gift.for_more(mode, since),
                 Need::First => gift.for_first(mode, since),
                 Need::Better => gift.for_wish(since),
-            }
+            };
+            let comes_free = held.iter().find(|group| given.as_ref() == Some(&group.name));
+            (given, comes_free.map(|group| group.free_at).filter(|&at| at > now.at))
         });
-        match given {
-            Some(name) => self.release(&[name], vec![from]).await,
-            None => Ok(()),
+        let Some(name) = given else { return Ok(()) };
+        let names = [name];
+        self.release(&names, vec![from]).await?;
+        if let Some(at) = comes_free {
+            self.sharer.call(|pool, now| pool.expect(&names, at.plus(HEAD_START), now));
         }
+        Ok(())
     }
 
     /// Hands over what is not needed here.
@@ -239,4 +258,8 @@ impl Session<'_> {
         let request = Request { leaves: true, ..Request::default() };
         self.ask(|scripts| &scripts.release, request, None).await.map(drop)
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

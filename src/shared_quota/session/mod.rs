@@ -53,6 +53,8 @@ pub(super) struct Session<'a> {
     /// rather have used.
     asked: u32,
     wished: u32,
+    /// When some group that it wants and nobody holds comes free, as far as it waits for that.
+    comes_free: Instant,
     /// When groups came here.
     taken_at: HashMap<GroupName, Instant>,
 }
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
             in_vain: 0,
             asked: 0,
             wished: 0,
+            comes_free: Instant::ZERO,
             taken_at: HashMap::new(),
         }
     }
