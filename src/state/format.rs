@@ -172,10 +172,12 @@ pub(crate) fn decode_log(bytes: &[u8]) -> Result<(Vec<Fact>, bool), Damage> {
             Record::Piece { at: 0, bytes } => bytes.clone_into(&mut coming),
             Record::Piece { at, bytes } if at == coming.len() => coming.extend(bytes),
             Record::Piece { .. } => break,
-            Record::Taken(now) => match postcard::from_bytes::<PoolSettings>(&coming) {
-                Ok(settings) => facts.push(Fact::reconfigured(settings.into(), now)),
-                Err(_) => break,
-            },
+            Record::Taken(now) => {
+                match postcard::from_bytes::<PoolSettings>(&std::mem::take(&mut coming)) {
+                    Ok(settings) => facts.push(Fact::reconfigured(settings.into(), now)),
+                    Err(_) => break,
+                }
+            }
         }
         rest = after;
     }

@@ -47,7 +47,7 @@ struct Log {
     length: u64,
     /// What was written last, whose place is used again.
     bytes: Vec<u8>,
-    /// The configuration that the pool is about to take, whose pieces are written.
+    /// The configuration that the pool is about to take, if its pieces are in this file.
     coming: Option<Arc<PoolSettings>>,
     synced: u64,
     snapshot_due: bool,
@@ -147,7 +147,8 @@ impl StateKeeper {
                 self.lock().append(&piece);
                 std::thread::yield_now();
             }
-            self.lock().coming = Some(settings.clone());
+            let mut log = self.lock();
+            log.coming = log.file.is_some().then(|| settings.clone());
         }
         reading
     }
@@ -239,6 +240,7 @@ impl StateKeeper {
         // They are in the snapshot as well, but that is not on the disk yet.
         log.write(&facts);
         log.file = Some(file);
+        log.coming = None;
         log.generation = generation;
         log.length = log_head().len() as u64;
         log.synced = 0;
@@ -311,6 +313,7 @@ impl Log {
         }
         self.failing = Some(error.to_string());
         self.file = None;
+        self.coming = None;
     }
 }
 
