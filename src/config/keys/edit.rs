@@ -153,16 +153,12 @@ fn with_member(text: &str, entry: &Node<'_>, name: &str, value: &Value) -> Strin
     let index = members.iter().position(|member| member.name == name);
     match (index, members.last()) {
         (Some(index), _) if value.is_null() => {
-            // Names with escapes have no place of their own: they begin after what is before them.
-            let begin = |after: usize| {
-                let blank = |c: char| c == ',' || c.is_ascii_whitespace();
-                text.len() - text[after..].trim_start_matches(blank).len()
-            };
+            let begin = members[index].offset;
             let end = members[index].value.end;
             match (index.checked_sub(1), members.get(index + 1)) {
                 (Some(before), _) => spliced(text, members[before].value.end, end, ""),
-                (None, Some(_)) => spliced(text, begin(entry.offset + 1), begin(end), ""),
-                (None, None) => spliced(text, begin(entry.offset + 1), end, ""),
+                (None, Some(next)) => spliced(text, begin, next.offset, ""),
+                (None, None) => spliced(text, begin, end, ""),
             }
         }
         (Some(index), _) => {
@@ -225,10 +221,7 @@ impl<'t> Style<'t> {
         let usual = Self::default();
         let members = members(entry);
         let (Some(first), Some(last)) = (members.first(), members.last()) else { return usual };
-        // A name with escapes has its value's place, which says nothing of white space.
-        let between = |from: usize, member: &Member<'_>| {
-            text.get(from..member.offset).filter(|_| member.offset < member.value.offset)
-        };
+        let between = |from: usize, member: &Member<'_>| text.get(from..member.offset);
         let name = format!("\"{}\"", first.name);
         Self {
             open: between(entry.offset + 1, first).unwrap_or(usual.open),

@@ -264,7 +264,63 @@ mod tests {
         assert_eq!(faults(&objects).len(), 1);
     }
 
+    fn any_value() -> impl Strategy<Value = serde_json::Value> {
+        let text = "[a-c\\\\\"/\u{1}-\u{20}é\u{10000}]{0,6}";
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            text.prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 64, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                prop::collection::btree_map(text, inner, 0..5)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// Whether `node` is `value`, where it says it is in `text`.
+    fn is_read(node: &Node<'_>, value: &serde_json::Value, text: &str) -> bool {
+        let written = serde_json::from_str::<serde_json::Value>(&text[node.offset..node.end]);
+        written.is_ok_and(|written| written == *value)
+            && match (&node.kind, value) {
+                (Kind::Null, value) => value.is_null(),
+                (Kind::Bool(read), value) => value.as_bool() == Some(*read),
+                (Kind::Number(read), value) => read.parse().ok().as_ref() == Some(value),
+                (Kind::Text(read), value) => value.as_str() == Some(read),
+                (Kind::List(read), value) => value.as_array().is_some_and(|items| {
+                    read.len() == items.len()
+                        && read.iter().zip(items).all(|(read, item)| is_read(read, item, text))
+                }),
+                (Kind::Object(read), value) => value.as_object().is_some_and(|members| {
+                    read.len() == members.len()
+                        && read.iter().all(|member| {
+                            text[member.offset..].starts_with('"')
+                                && members
+                                    .get(&*member.name)
+                                    .is_some_and(|value| is_read(&member.value, value, text))
+                        })
+                }),
+            }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_json_is_read_as_it_is(value in any_value(), pretty in any::<bool>()) {
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let read = parse(&text);
+            prop_assert!(read.as_ref().is_ok_and(|root| is_read(root, &value, &text)), "{read:?}");
+        }
+
+        #[test]
+        fn a_number_or_a_word_is_one_if_others_say_so(text in "[-+.0-9eEtrufalsn]{1,6}") {
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text);
+            prop_assert_eq!(parse(&text).is_ok(), theirs.is_ok());
+        }
+
         #[test]
         fn any_text_is_read_without_a_panic(text in "[\\[\\]{}\",:0-9a\\\\u \n]{0,40}") {
             let ours = parse(&text).is_ok();
