@@ -1,11 +1,12 @@
-//! The servers that keypool is compared with: one that does nothing, and one that does nothing but
-//! HTTP.
+//! The servers that keypool is compared with: one that does nothing, one that does nothing but HTTP,
+//! and one that does no more than any server must that hands out something countable.
 
 use std::convert::Infallible;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -52,10 +53,31 @@ pub(crate) fn echo(socket: &Path) {
     }
 }
 
-/// Reads requests and gives each the answer in the file `answer`: hyper as it is written down
-/// first.
+/// What is done with a request before it is answered.
+type Work = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Nothing.
+pub(crate) fn no_work() -> Work {
+    Arc::new(|_| {})
+}
+
+/// Finds out what it asks for, and appends a record of as many bytes as keypool writes for a grant
+/// to the file `log`.
+pub(crate) fn record(log: &Path) -> Work {
+    const RECORD: [u8; 48] = [7; 48];
+    let log = Mutex::new(File::create(log).unwrap());
+    Arc::new(move |request| {
+        let asked: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(request).unwrap();
+        assert!(asked.contains_key("model"));
+        log.lock().unwrap().write_all(&RECORD).unwrap();
+    })
+}
+
+/// Reads requests, does some work and gives each the answer in the file `answer`: hyper as it is
+/// written down first.
 #[allow(clippy::disallowed_methods, reason = "only the product has a place for its tasks")]
-pub(crate) fn hyper(socket: &Path, answer: &Path) {
+pub(crate) fn hyper(socket: &Path, answer: &Path, work: &Work) {
     let body = Bytes::from(fs::read(answer).unwrap());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(WORKERS).enable_all().build().unwrap();
@@ -63,9 +85,9 @@ pub(crate) fn hyper(socket: &Path, answer: &Path) {
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let body = body.clone();
+            let (body, work) = (body.clone(), work.clone());
             tokio::spawn(async move {
-                let answer = service_fn(|request| respond(request, body.clone()));
+                let answer = service_fn(|request| respond(request, &work, body.clone()));
                 // A client that goes ends it.
                 http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await.ok();
             });
@@ -75,10 +97,11 @@ pub(crate) fn hyper(socket: &Path, answer: &Path) {
 
 async fn respond(
     request: Request<Incoming>,
+    work: &Work,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    // It is read as a whole, and nothing is done with it.
-    request.into_body().collect().await.ok();
+    let request = request.into_body().collect().await.unwrap();
+    work(&request.to_bytes());
     let response = Response::builder()
         .header(CONTENT_TYPE, "application/json")
         .header(CACHE_CONTROL, "no-store")

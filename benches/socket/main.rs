@@ -1,6 +1,7 @@
 //! keypool over its socket beside what cannot be faster: a server that sends back what it gets, and
-//! hyper giving the same bytes for the same request. Each is a process of its own; short rounds of
-//! each take turns, so that whatever else the machine does is the same for all.
+//! hyper giving the same bytes for the same request, the latter also with a record of each on the
+//! disk. Each is a process of its own; short rounds of each take turns, so that whatever else the
+//! machine does is the same for all.
 //!
 //! `cargo bench --bench socket`; with `-- --no-bounds` it only prints, and `-- --rounds N` says how
 //! often everybody has its turn.
@@ -62,7 +63,10 @@ fn main() -> ExitCode {
     match &*arguments {
         [serve, socket] if serve == "--echo" => floor::echo(Path::new(socket)),
         [serve, socket, answer] if serve == "--hyper" => {
-            floor::hyper(Path::new(socket), Path::new(answer));
+            floor::hyper(Path::new(socket), Path::new(answer), &floor::no_work());
+        }
+        [serve, socket, answer, log] if serve == "--recording" => {
+            floor::hyper(Path::new(socket), Path::new(answer), &floor::record(Path::new(log)));
         }
         _ => return measure(&arguments),
     }
@@ -78,12 +82,14 @@ fn measure(arguments: &[String]) -> ExitCode {
     fs::write(&answer, Client::new(&home.socket()).ask(&select())).unwrap();
     let echo = beside(&home, "--echo", &[]);
     let hyper = beside(&home, "--hyper", &[&answer]);
+    let recording = beside(&home, "--recording", &[&answer, &home.path("records")]);
     let server =
         |name, asked, socket, served: &Served| Server { name, asked, socket, pid: served.pid() };
     let plain = |echoed| Asked::Select { echoed };
     let servers = [
         server("echo", plain(true), home.path("--echo"), &echo),
         server("hyper, the same bytes", plain(false), home.path("--hyper"), &hyper),
+        server("hyper, and a record of each", plain(false), home.path("--recording"), &recording),
         server("keypool, select", plain(false), home.socket(), &keypool),
         server("keypool, select and report", Asked::SelectAndReport, home.socket(), &keypool),
     ];
@@ -93,7 +99,7 @@ fn measure(arguments: &[String]) -> ExitCode {
     );
     let mut bounds = Bounds::default();
     for connections in CONNECTIONS {
-        let mut measured: [Measured; 4] = std::array::from_fn(|_| Measured::default());
+        let mut measured: [Measured; 5] = std::array::from_fn(|_| Measured::default());
         for _ in 0..rounds {
             for (server, measured) in servers.iter().zip(&mut measured) {
                 measured.add(server, connections);
