@@ -149,6 +149,19 @@ impl Redis {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Waits until its scripts see the clock show `time`, or a little more: Valkey looks at the wall
+    /// clock now and then, and goes by another one in between.
+    pub(crate) fn until_it_shows(&self, time: Duration) {
+        let script = "local now = redis.call('TIME') return now[1] * 1000000 + now[2]";
+        let shows = || {
+            let told = self.line(&["EVAL", script, "0"]).unwrap();
+            told.strip_prefix(':').and_then(|micros| micros.parse().ok()).unwrap_or(0_u64)
+        };
+        while u128::from(shows()) < time.as_micros() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn until_it_answers(&self) {
         while self.line(&["PING"]).ok().as_deref() != Some("+PONG") {
             std::thread::sleep(Duration::from_millis(5));

@@ -20,6 +20,7 @@ use super::redis::Redis;
 
 /// A fleet under load.
 pub(crate) struct Trial {
+    home: Home,
     pub(crate) redis: Redis,
     pub(crate) servers: Servers,
     pub(crate) daemons: Vec<Option<Daemon>>,
@@ -143,6 +144,7 @@ impl Trial {
         let limits = keys.iter().map(|key| (key.id.clone(), key.limits.rpm.unwrap().get()));
         let provider = Provider::of(limits);
         Self {
+            home,
             redis,
             servers,
             daemons: plans.iter().map(|_| None).collect(),
@@ -196,6 +198,9 @@ impl Trial {
             self.serve_waiting();
             self.time += span / PARTS;
             self.redis.clock().set(self.time);
+            if self.home == Home::Valkey {
+                self.redis.until_it_shows(self.time);
+            }
             for clock in &self.clocks {
                 clock.advance(span / PARTS);
             }
