@@ -129,12 +129,13 @@ async fn few_groups_are_used_up_by_more_load_than_there_is_capacity() {
 
 /// What holds at one Redis holds at the Redis of any kind.
 async fn holds_at(home: Home) {
+    let most = 60.5 / (60.0 + home.guard().as_secs_f64());
     let many = measure_at(home, &sixty_keys(180), 0.95, even).await;
     assert_eq!((many.over_a_limit, many.mode), (0, Mode::Ownership), "{home:?}");
-    assert!(many.of_capacity >= 0.94 && many.calls_per_grant <= 0.05, "{home:?}: {many:?}");
+    assert!(many.of_capacity >= 0.94 * most && many.calls_per_grant <= 0.05, "{home:?}: {many:?}");
     let few = measure_at(home, &eight_keys(), 1.5, half_on_one).await;
     assert_eq!((few.over_a_limit, few.mode), (0, Mode::PerSelect), "{home:?}");
-    assert!(few.of_capacity >= 0.98, "{home:?}: {few:?}");
+    assert!(few.of_capacity >= 0.98 * most, "{home:?}: {few:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::support::daemon::{Daemon, Plan, clock, key};
+use crate::support::home::Home;
 use crate::support::home::rights;
 
 /// A server that listens at a port of its own.
@@ -96,6 +97,7 @@ impl Two {
             dir: dir.to_owned(),
             epoch: n,
             layout: LAYOUT,
+            guard: Home::Redis.guard(),
         };
         let start = |plan: Plan| Daemon::start(&plan, &clock(0), &Handle::current());
         let daemons = (0..).zip(dirs.iter().map(TempDir::path)).map(plan).map(start).collect();

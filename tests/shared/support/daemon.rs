@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) epoch: u32,
     /// The layout of the ledger that it speaks.
     pub(crate) layout: u32,
+    /// How long after its grant a use may count.
+    pub(crate) guard: Duration,
 }
 
 /// A key with its limits.
@@ -95,6 +97,7 @@ impl Daemon {
             pool.share_limits(true, now);
             let settings = PoolSettings {
                 keys: plan.keys.iter().cloned().map(Arc::new).collect(),
+                delay_guard: plan.guard,
                 ..PoolSettings::default()
             };
             pool.reconfigure(settings, now);

@@ -43,6 +43,15 @@ pub(crate) fn rights() -> Vec<String> {
 }
 
 impl Home {
+    /// The guard of daemons there. What the clock of Valkey is off when it is moved by hand adds up
+    /// with every use that is handed over.
+    pub(crate) const fn guard(self) -> Duration {
+        match self {
+            Self::Valkey => Duration::from_secs(2),
+            Self::Redis | Self::Cluster | Self::Tls => Duration::from_millis(500),
+        }
+    }
+
     /// The server that has the names of [`POOL`], the others, and the address for daemons.
     pub(crate) fn start(self) -> (Redis, Servers, String) {
         match self {

@@ -137,6 +137,7 @@ impl Trial {
             dir: dir.path().to_owned(),
             epoch: u32::try_from(n).unwrap(),
             layout: LAYOUT,
+            guard: home.guard(),
         };
         let plans: Vec<Plan> = dirs.iter().enumerate().map(plan).collect();
         let skew = |n: usize| i64::try_from(n % 3).unwrap() * 60 - 60;
