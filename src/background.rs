@@ -21,17 +21,12 @@ pub struct Stretch {
 impl Stretch {
     /// Of work that counts by the things that are done.
     pub fn of_things() -> Self {
-        Self::of(THINGS)
+        Self { done: 0, most: THINGS }
     }
 
     /// Of work that counts by the bytes.
     pub fn of_bytes() -> Self {
-        Self::of(BYTES)
-    }
-
-    /// Of `most` at a time.
-    pub fn of(most: usize) -> Self {
-        Self { done: 0, most }
+        Self { done: 0, most: BYTES }
     }
 
     /// So much more has been done. Others have the processor if that is enough.

@@ -7,9 +7,6 @@ use std::fmt::{Display, Write};
 use super::catalogue::Family;
 use crate::background::Stretch;
 
-/// How many bytes are written at a stretch: some 20 µs.
-const AT_A_STRETCH: usize = 16 * 1024;
-
 /// What a sample comes to at most, but for names of unusual length.
 const LONGEST_SAMPLE: usize = 1024;
 
@@ -34,7 +31,7 @@ pub(super) struct Samples<'a> {
 impl Text {
     /// One whose pieces are of about so many bytes.
     pub(super) fn in_pieces(piece: usize) -> Self {
-        let stretch = Stretch::of(AT_A_STRETCH);
+        let stretch = Stretch::of_bytes();
         Self { pieces: Vec::new(), text: String::new(), stretch, piece }
     }
 
