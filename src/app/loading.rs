@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::telling;
-use crate::background::{Stretch, let_go, unhurried};
+use crate::background::{Stretch, gather, let_go, unhurried};
 use crate::config::{Bootstrap, Flags, Keys, KeysSource, Problems, Settings, SettingsDiff};
 use crate::control::ReloadOutcome;
 use crate::pool::{KeyChanges, KeyId, NoSecret, Revision};
@@ -275,7 +275,7 @@ impl Prepared {
                 found.map(|found| found.secret).map_err(|missing| no_secret(&missing)),
             )
         };
-        let secrets = unhurried(&keys.secrets).map(fetch).collect();
+        let secrets = gather(keys.secrets.iter().map(fetch));
         Ok(Self { bootstrap, keys, secrets })
     }
 
@@ -312,9 +312,9 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
             service.keyring.insert(id.clone(), secret.clone());
         }
     }
-    let known = unhurried(secrets)
-        .map(|(id, secret)| (id.clone(), secret.as_ref().err().cloned()))
-        .collect();
+    let missing =
+        |(id, secret): (&KeyId, &Result<_, NoSecret>)| (id.clone(), secret.as_ref().err().cloned());
+    let known = gather(secrets.iter().map(missing));
     // What takes long with a large pool is done before, so that no select has to wait for it.
     let (present, mut stretch) = (service.pool.settings(), Stretch::of_things());
     let mut revision = Revision::new(&present, keys.pool.clone(), &known, || stretch.add(1));
@@ -324,18 +324,19 @@ fn apply(service: &Service, prepared: &Prepared, news: &mut SecretNews) -> KeyCh
     }
     let KeyChanges { added, removed, changed } = service.revise(&mut revision);
     drop(expected);
+    let_go(known);
     if !removed.is_empty() || !news.come_or_gone.is_empty() {
         service.keyring.retain(|id| secrets.get(id).is_some_and(Result::is_ok));
     }
     service.probing.send_replace(bootstrap.settings.probing(keys.health_check_interval).into());
 
-    let mut touched: BTreeSet<KeyId> = unhurried(changed).collect();
+    let mut touched: BTreeSet<KeyId> = gather(changed);
     touched.append(&mut news.replaced);
     touched.append(&mut news.come_or_gone);
     for id in &added {
         touched.remove(id);
     }
-    KeyChanges { added, removed, changed: touched.into_iter().collect() }
+    KeyChanges { added, removed, changed: unhurried(touched).collect() }
 }
 
 /// What is configured after `outcome`.

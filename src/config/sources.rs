@@ -227,8 +227,9 @@ impl<'t> Sources<'t> {
         }
         let known = self.variables.iter().map(String::as_str).chain(["KEYPOOL_CONFIG"]);
         let files = self.environment.names_in_files().map(|(name, _)| name);
-        let written: BTreeSet<&str> = files.chain(self.environment.names_in_process()).collect();
-        for name in written.into_iter().filter(|name| name.starts_with("KEYPOOL_")) {
+        let written = files.chain(self.environment.names_in_process());
+        let written: BTreeSet<&str> = written.filter(|name| name.starts_with("KEYPOOL_")).collect();
+        for name in written {
             let place = self.variable_place(name);
             if !known.clone().any(|known| known == name) {
                 let hint = did_you_mean(name, known.clone());

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Secret;
-use crate::background::unhurried;
+use crate::background::{MOST_ROOM, unhurried};
 
 /// The variables of one file, in its order.
 #[derive(Clone, Debug)]
@@ -78,8 +78,10 @@ impl EnvFile {
             faults.push(EnvFault { line: 1, kind: EnvFaultKind::Utf16 });
             return (file, faults);
         }
-        let mut lines_by_name = HashMap::new();
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let lines = (memchr::memchr_iter(b'\n', bytes).count() + 1).min(MOST_ROOM);
+        let mut lines_by_name = HashMap::with_capacity(lines);
+        file.entries.reserve(lines);
         for (line, text) in (1..).zip(unhurried(bytes.split(|&byte| byte == b'\n'))) {
             let parsed = match std::str::from_utf8(text) {
                 Ok(text) => parse_line(text),

@@ -66,7 +66,7 @@ impl Environment {
 
     /// The names that the files set, sorted, each with the place of the value behind the process.
     pub fn names_in_files(&self) -> impl Iterator<Item = (&str, &Source)> {
-        self.files.iter().map(|(name, (_, source))| (name.as_str(), source))
+        unhurried(&self.files).map(|(name, (_, source))| (name.as_str(), source))
     }
 
     /// The names that the process environment sets, sorted.

@@ -12,6 +12,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Process;
+use crate::background::Unhurried;
 use crate::pool::WallTime;
 
 /// What a file holds, which decides who may read it and how long it may be.
@@ -90,6 +91,9 @@ impl Content {
 /// How often a file is read that changes meanwhile.
 const MOST_READINGS: usize = 3;
 
+/// With less room the standard library reads the first bytes into a place of its own.
+const LEAST_ROOM: usize = 64;
+
 /// Reads `path` whole and in one state, if its kind, mode and length allow.
 pub fn read_protected(
     path: &Path,
@@ -113,10 +117,11 @@ pub fn read_protected(
             return Err(FileRefusal::TooLong { limit });
         }
         let warnings = judge(path, &metadata, content, process)?;
-        // Of full size from the start, because growth would leave copies behind.
+        // Of full size from the start, because growth would leave copies behind, as what is read
+        // first does where there is little room.
         let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX).saturating_add(1);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
-        (&file).take(limit + 1).read_to_end(&mut bytes).map_err(refusal)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size.max(LEAST_ROOM)));
+        Unhurried::new((&file).take(limit + 1)).read_to_end(&mut bytes).map_err(refusal)?;
         if bytes.len() as u64 > limit {
             return Err(FileRefusal::TooLong { limit });
         }

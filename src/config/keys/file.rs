@@ -10,7 +10,7 @@ use super::entry::{self, Entry};
 use super::json::{Kind, Node};
 use super::object::{Object, Reading};
 use super::{KeysSource, ReadFile, ReadKey, json, plain};
-use crate::background::unhurried;
+use crate::background::{MOST_ROOM, let_go, unhurried};
 use crate::config::problem::Problem;
 use crate::config::settings::Settings;
 use crate::config::text::{Position, did_you_mean};
@@ -145,9 +145,9 @@ fn read_json(reading: &mut Reading<'_>, settings: &Settings) -> ReadFile {
         let message = "fallback_order without a list fallback_order takes the keys as they come";
         from.note("rotation_strategy", Problem::warning(message));
     }
-    let nodes = unhurried(nodes.unwrap_or_default());
-    let mut entries: Vec<Entry> =
-        nodes.filter_map(|node| entry::read(from.reading(), node, settings)).collect();
+    let nodes = nodes.unwrap_or_default();
+    let mut entries: Vec<Entry> = Vec::with_capacity(nodes.len().min(MOST_ROOM));
+    entries.extend(unhurried(nodes).filter_map(|node| entry::read(from.reading(), node, settings)));
     weigh(&mut entries);
     let entries = unique(from.reading(), entries);
     same_limits(from.reading(), &entries);
@@ -167,7 +167,7 @@ fn weigh(entries: &mut [Entry]) {
 }
 
 fn unique(reading: &mut Reading<'_>, entries: Vec<Entry>) -> Vec<Entry> {
-    let mut first: HashMap<KeyId, usize> = HashMap::new();
+    let mut first: HashMap<KeyId, usize> = HashMap::with_capacity(entries.len());
     let mut kept = Vec::with_capacity(entries.len());
     for entry in unhurried(entries) {
         let id = &entry.key.settings.id;
@@ -181,6 +181,7 @@ fn unique(reading: &mut Reading<'_>, entries: Vec<Entry>) -> Vec<Entry> {
             kept.push(entry);
         }
     }
+    let_go(first);
     kept
 }
 

@@ -19,7 +19,7 @@ use super::bootstrap::Bootstrap;
 use super::problem::{Problem, Problems};
 use super::rotation::Rotation;
 use super::settings::Settings;
-use crate::background::{let_go, unhurried};
+use crate::background::{gather, let_go, unhurried};
 use crate::pool::{KeyId, KeySettings, PoolSettings, Strategy};
 use crate::secrets::SecretRef;
 
@@ -160,7 +160,7 @@ impl Bootstrap {
 
 fn keys(read: ReadFile, settings: &Settings, rotation: Rotation, source: KeysSource) -> Keys {
     let id = |key: &ReadKey| key.settings.id.clone();
-    let secrets = unhurried(&read.keys).map(|key| (id(key), key.secret.clone())).collect();
+    let secrets = gather(read.keys.iter().map(|key| (id(key), key.secret.clone())));
     let pool = PoolSettings {
         keys: unhurried(read.keys).map(|key| key.settings.into()).collect(),
         fallback_order: read.fallback_order,

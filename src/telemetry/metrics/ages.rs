@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use crate::background::{let_go, unhurried};
+use crate::background::{MOST_ROOM, let_go, unhurried};
 use crate::pool::{Instant, KeyId};
 
 /// When the secret of each key was last read.
@@ -28,7 +28,9 @@ impl SecretAges {
 
     /// Every secret has been read, and there are those of `keys` alone.
     pub fn read_all(&self, keys: impl Iterator<Item = (KeyId, LastRead)>) {
-        let new: HashMap<KeyId, LastRead> = unhurried(keys).collect();
+        let most = keys.size_hint().1.unwrap_or(0).min(MOST_ROOM);
+        let mut new = HashMap::with_capacity(most);
+        new.extend(unhurried(keys));
         // Nobody waits until the old ones have been dropped.
         let old = std::mem::replace(&mut *self.write(), new);
         let_go(old);
