@@ -48,11 +48,31 @@ impl LeaseId {
         let epoch = u32::from_str_radix(epoch, 16).ok()?;
         Some(Self { epoch, seq: LeaseSeq(u64::from_str_radix(seq, 16).ok()?) })
     }
+
+    /// Its name. Every answer to a select has one: digits are written as they are, without a
+    /// formatter.
+    pub fn name(self) -> String {
+        const LONGEST: usize = "01234567-0123456789abcdef".len();
+        let Self { epoch, seq: LeaseSeq(seq) } = self;
+        let mut name = String::with_capacity(LONGEST);
+        name.extend(epoch.to_be_bytes().into_iter().flat_map(hexadecimal));
+        name.push('-');
+        let digits = seq.to_be_bytes().into_iter().flat_map(hexadecimal);
+        name.extend(digits.skip_while(|digit| *digit == '0'));
+        if seq == 0 {
+            name.push('0');
+        }
+        name
+    }
+}
+
+fn hexadecimal(byte: u8) -> [char; 2] {
+    [byte >> 4, byte & 0xf].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
 }
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{:x}", self.epoch, self.seq.0)
+        f.write_str(&self.name())
     }
 }
 
@@ -198,9 +218,16 @@ mod tests {
 
     #[test]
     fn reads_back_the_name_it_gives() {
-        let id = LeaseBook::new(0xabc).id(LeaseSeq(0x1f));
-        assert_eq!(id.to_string(), "00000abc-1f");
-        assert_eq!(LeaseId::parse("00000abc-1f"), Some(id));
+        for (epoch, seq, name) in [
+            (0xabc, 0x1f, "00000abc-1f"),
+            (u32::MAX, 0, "ffffffff-0"),
+            (0, 0x10, "00000000-10"),
+            (0x8000_0000, u64::MAX, "80000000-ffffffffffffffff"),
+        ] {
+            let id = LeaseBook::new(epoch).id(LeaseSeq(seq));
+            assert_eq!(id.to_string(), name);
+            assert_eq!(LeaseId::parse(name), Some(id));
+        }
     }
 
     #[test]

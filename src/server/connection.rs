@@ -229,25 +229,23 @@ pub(super) async fn drive<F: Future<Output = Response<Body>>>(
     service: &Service,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
-    let asked = Notify::new();
-    let answering = AtomicBool::new(false);
-    let answer = service_fn(|request: Request<Incoming>| {
+    let (asked, answering) = (&Notify::new(), &AtomicBool::new(false));
+    let answer = &answer;
+    // hyper moves this future about: what it calls is made in it, not beside it, to be there once.
+    let answer = service_fn(move |request: Request<Incoming>| async move {
         asked.notify_one();
         answering.store(true, Ordering::Relaxed);
         let too_many = request.headers().len() > MOST_HEADERS;
-        let answered = (!too_many).then(|| answer(request));
-        let answering = &answering;
-        async move {
-            let mut answer = match answered {
-                Some(answered) => answered.await,
-                None => empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-            };
-            answering.store(false, Ordering::Relaxed);
-            if too_many || service.is_draining() {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(answer)
+        let mut answer = if too_many {
+            empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        } else {
+            answer(request).await
+        };
+        answering.store(false, Ordering::Relaxed);
+        if too_many || service.is_draining() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        Ok::<_, Infallible>(answer)
     });
     let stream = WriteGuard::new(stream, service.clock.clone(), service.metrics.clone());
     let guard = HeadGuard::new(stream);

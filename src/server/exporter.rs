@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -164,7 +165,7 @@ impl Endpoint {
 }
 
 async fn answer(service: &Arc<Service>, request: Request<Incoming>) -> Response<Body> {
-    let served = routes::unless_panicked(serve(service, request)).await;
+    let served = routes::unless_panicked(pin!(serve(service, request))).await;
     served.unwrap_or_else(|problem| {
         tracing::debug!(code = problem.code(), "refused at the metrics address");
         problem.response()

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -42,7 +42,8 @@ pub(super) async fn answer(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    match unless_panicked(serve(service, connection, request)).await {
+    let serving = pin!(serve(service, connection, request));
+    match unless_panicked(serving).await {
         Ok(response) => response,
         Err(problem) => {
             tracing::debug!(code = problem.code(), "refused");
@@ -146,9 +147,8 @@ async fn answer_seldom(
 
 /// A panic of one request is that request's end alone.
 pub(super) async fn unless_panicked(
-    serving: impl Future<Output = Result<Response<Body>, Problem>>,
+    mut serving: Pin<&mut impl Future<Output = Result<Response<Body>, Problem>>>,
 ) -> Result<Response<Body>, Problem> {
-    let mut serving = pin!(serving);
     poll_fn(move |context| {
         let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(context)));
         polled.unwrap_or_else(|_| Poll::Ready(Err(Problem::internal())))
@@ -175,7 +175,7 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("{}", secret.expose())
         };
-        let problem = unless_panicked(fails).await.unwrap_err();
+        let problem = unless_panicked(pin!(fails)).await.unwrap_err();
         assert!(!format!("{problem:?}").contains("fake-secret"));
         assert_eq!(problem.response().status(), 500);
     }

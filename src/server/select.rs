@@ -121,7 +121,7 @@ fn with_secret(
     let header = configured.auth_header(&lease.provider);
     let use_within = u64::try_from(lease.use_within.as_millis()).unwrap_or(u64::MAX);
     let granted = Object::new()
-        .text("lease_id", &lease.id.to_string())
+        .text("lease_id", &lease.id.name())
         .text("key_id", lease.key_id.as_str())
         .text("provider", &lease.provider)
         .text_or_null("model", lease.model.as_deref())

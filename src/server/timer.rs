@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+use super::beside::Beside;
 use crate::clock::Clock;
 use crate::pool;
 
@@ -28,7 +29,7 @@ pub(super) struct ClockTimer {
 /// What goes off at the end of the first of some timers, or earlier.
 #[derive(Default)]
 struct Alarm {
-    set: Option<(pool::Instant, Pin<Box<Going>>)>,
+    set: Option<(pool::Instant, Beside<Pin<Box<Going>>>)>,
 }
 
 /// A clock that goes until the alarm.
@@ -69,7 +70,7 @@ impl Future for Sleeping {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            ready!(alarm.before(self.ends, &self.clock).poll(context));
+            ready!(Pin::new(alarm.before(self.ends, &self.clock)).poll(context));
             alarm.set = None;
             if self.clock.instant() >= self.ends {
                 return Poll::Ready(());
@@ -82,14 +83,14 @@ impl Sleep for Sleeping {}
 
 impl Alarm {
     /// What goes off at `ends`, or earlier.
-    fn before(&mut self, ends: pool::Instant, clock: &Clock) -> Pin<&mut Going> {
+    fn before(&mut self, ends: pool::Instant, clock: &Clock) -> &mut Beside<Pin<Box<Going>>> {
         let set = self.set.take_if(|(at, _)| *at > ends);
         drop(set);
         let (_, alarm) = self.set.get_or_insert_with(|| {
             let clock = clock.clone();
-            (ends, Box::pin(async move { clock.sleep_until(ends).await }))
+            (ends, Beside::new(Box::pin(async move { clock.sleep_until(ends).await })))
         });
-        alarm.as_mut()
+        alarm
     }
 }
 
