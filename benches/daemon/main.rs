@@ -22,7 +22,7 @@ mod process;
 
 mod busy;
 
-use self::daemon::{Client, Home, Served, select, until_it_answers};
+use self::daemon::{Client, Home, Served, connected, select};
 use self::figures::{Bounds, median};
 use self::process::{processor_time, resident};
 
@@ -66,7 +66,6 @@ fn start(keys: usize, first_grant: f64, idle: f64, bounds: &mut Bounds) {
         .map(|_| {
             let begun = Instant::now();
             let served = home.start_by(&[], &[]);
-            until_it_answers(&home.socket());
             Client::new(&home.socket()).ask(&select());
             let span = begun.elapsed();
             let processor = processor_time(served.pid());
@@ -80,7 +79,6 @@ fn start(keys: usize, first_grant: f64, idle: f64, bounds: &mut Bounds) {
     let (half, worst) = (median(&grants), grants.iter().copied().fold(0.0, f64::max));
 
     let served = home.start();
-    Client::new(&home.socket()).ask(&select());
     thread::sleep(IDLE);
     let memory = mebibytes(resident(served.pid()));
     println!(
@@ -94,7 +92,6 @@ fn start(keys: usize, first_grant: f64, idle: f64, bounds: &mut Bounds) {
 fn connections() {
     let home = Home::with(FEW, "");
     let served = home.start();
-    Client::new(&home.socket()).ask(&select());
     thread::sleep(IDLE);
     let before = resident(served.pid());
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::new(&home.socket())).collect();
@@ -130,6 +127,6 @@ fn redis(home: &Home) -> (Served, String) {
     command.arg("--unixsocket").arg(&socket).current_dir(home.path("."));
     command.stdout(Stdio::null());
     let served = Served::of(command);
-    until_it_answers(&socket);
+    connected(&socket);
     (served, format!("unix://{}", socket.display()))
 }

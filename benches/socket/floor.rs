@@ -64,12 +64,12 @@ pub(crate) fn no_work() -> Work {
 /// Finds out what it asks for, and appends a record of as many bytes as keypool writes for a grant
 /// to the file `log`.
 pub(crate) fn record(log: &Path) -> Work {
-    const RECORD: [u8; 48] = [7; 48];
+    const RECORD: [u8; 79] = [7; 79];
     let log = Mutex::new(File::create(log).unwrap());
     Arc::new(move |request| {
         let asked: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(request).unwrap();
-        assert!(asked.contains_key("model"));
+        assert!(!asked.is_empty());
         log.lock().unwrap().write_all(&RECORD).unwrap();
     })
 }

@@ -26,7 +26,7 @@ mod process;
 mod floor;
 mod load;
 
-use self::daemon::{Client, Home, Served, select, until_it_answers};
+use self::daemon::{Client, Home, Served, connected, select};
 use self::figures::{Bounds, median, percentile};
 use self::load::{Asked, load};
 
@@ -118,7 +118,7 @@ fn beside(home: &Home, role: &str, more: &[&Path]) -> Served {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(role).arg(home.path(role)).args(more);
     let served = Served::of(command);
-    until_it_answers(&home.path(role));
+    connected(&home.path(role));
     served
 }
 

@@ -76,10 +76,10 @@ impl Home {
         Served { child: command.spawn().unwrap() }
     }
 
-    /// Starts the daemon and waits until it serves.
+    /// Starts the daemon and waits until it serves: it listens before it has read its files.
     pub(crate) fn start(&self) -> Served {
         let served = self.start_by(&[], &[]);
-        until_it_answers(&self.socket());
+        Client::new(&self.socket()).ask(&select());
         served
     }
 }
@@ -111,8 +111,8 @@ impl Drop for Served {
     }
 }
 
-/// Waits until somebody listens at `socket`.
-pub(crate) fn until_it_answers(socket: &Path) -> UnixStream {
+/// Waits until somebody listens at `socket`, and connects.
+pub(crate) fn connected(socket: &Path) -> UnixStream {
     loop {
         match UnixStream::connect(socket) {
             Ok(stream) => return stream,
@@ -151,7 +151,7 @@ pub(crate) struct Client(BufReader<UnixStream>);
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Self {
-        Self(BufReader::new(until_it_answers(socket)))
+        Self(BufReader::new(connected(socket)))
     }
 
     /// The body of the answer, which must be 200.
@@ -182,16 +182,28 @@ impl Client {
 
     /// How long the body of the next answer is.
     fn head(&mut self) -> usize {
-        let (mut line, mut length) = (String::new(), 0);
-        self.0.read_line(&mut line).unwrap();
-        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
-        while line != "\r\n" {
-            line.clear();
-            self.0.read_line(&mut line).unwrap();
+        let status = self.line();
+        let mut length = 0;
+        loop {
+            let line = self.line();
+            if line == "\r\n" {
+                break;
+            }
             if let Some(value) = line.strip_prefix("content-length: ") {
                 length = value.trim().parse().unwrap();
             }
         }
+        if !status.starts_with("HTTP/1.1 200") {
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).unwrap();
+            panic!("{status}{}", String::from_utf8_lossy(&body));
+        }
         length
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.0.read_line(&mut line).unwrap() > 0, "the server has closed a connection");
+        line
     }
 }
