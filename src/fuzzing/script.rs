@@ -216,9 +216,16 @@ impl Script {
         self.log = state::log_head();
     }
 
+    /// Writes them as a daemon does, which writes the pieces of every other configuration before.
     fn write_facts(&mut self) {
         for fact in self.pool.take_facts() {
-            state::encode_fact(&fact, &mut self.log);
+            match fact.settings().filter(|_| self.log.len().is_multiple_of(2)) {
+                Some(settings) => {
+                    self.log.extend(state::encode_pieces(settings).unwrap().concat());
+                    state::encode_taken(fact.now(), &mut self.log);
+                }
+                None => state::encode_fact(&fact, &mut self.log),
+            }
         }
     }
 

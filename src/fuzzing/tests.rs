@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::mutation::Mutator;
 use super::{TARGETS, Target};
+use crate::state;
 
 /// How many mutations each target is given, beside the seeds themselves.
 const MUTATIONS: usize = 1500;
@@ -82,4 +83,13 @@ mod nothing_is_found_in_a_short_run_of {
         });
         assert_eq!(run, targets.collect());
     }
+}
+
+/// Files of an earlier version are refused at their first bytes, and show nothing of what follows.
+#[test]
+fn raw_files_of_the_state_are_of_its_version() {
+    let read = |file| fs::read(project(&format!("fuzz/seeds/state_file/{file}"))).unwrap();
+    let head = |sealed: &[u8]| sealed[..18].to_vec();
+    assert!(read("raw_log").starts_with(&head(&state::log_head())));
+    assert!(read("raw_head").starts_with(&head(&state::sealed_snapshot(&[]))));
 }

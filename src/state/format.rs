@@ -111,7 +111,7 @@ pub(crate) fn encode_fact(fact: &Fact, into: &mut Vec<u8>) {
 
 /// A configuration, in records that can be written before the pool takes it, with others between
 /// them: that of a large pool takes a while.
-pub(super) fn encode_pieces(settings: &PoolSettings) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn encode_pieces(settings: &PoolSettings) -> Option<Vec<Vec<u8>>> {
     let all = encoded(settings)?;
     let record = |(n, piece): (usize, &[u8])| {
         let at = u32::try_from(n * PIECE_BYTES).ok()?.to_le_bytes();
@@ -128,7 +128,7 @@ pub(super) fn encode_pieces(settings: &PoolSettings) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Appends that the configuration whose pieces were written last was taken.
-pub(super) fn encode_taken(now: Now, into: &mut Vec<u8>) {
+pub(crate) fn encode_taken(now: Now, into: &mut Vec<u8>) {
     append_sealed(into, |into| {
         into.push(TAKEN);
         postcard::to_io(&now, into).is_ok()

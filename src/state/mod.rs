@@ -14,8 +14,8 @@ mod opening;
 
 #[cfg(any(doc, fuzzing, test))]
 pub(crate) use format::{
-    Header, append_sealed, decode_log, decode_snapshot, encode_fact, encode_snapshot, log_head,
-    sealed_snapshot,
+    Header, append_sealed, decode_log, decode_snapshot, encode_fact, encode_pieces,
+    encode_snapshot, encode_taken, log_head, sealed_snapshot,
 };
 pub use keeper::{Moment, StateKeeper, StateStatus};
 pub use opening::{Opened, open};
