@@ -226,10 +226,7 @@ impl<'t> Sources<'t> {
             self.unknown_in(document, &document.root, &mut Vec::new(), &mut unknown);
         }
         let known = self.variables.iter().map(String::as_str).chain(["KEYPOOL_CONFIG"]);
-        let files = self.environment.names_in_files().map(|(name, _)| name);
-        let written = files.chain(self.environment.names_in_process());
-        let written: BTreeSet<&str> = written.filter(|name| name.starts_with("KEYPOOL_")).collect();
-        for name in written {
+        for name in self.environment.names_with("KEYPOOL_") {
             let place = self.variable_place(name);
             if !known.clone().any(|known| known == name) {
                 let hint = did_you_mean(name, known.clone());

@@ -1,7 +1,8 @@
 //! The environment as a value: the process environment over the `.env` files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,13 +67,22 @@ impl Environment {
 
     /// The names that the files set, sorted, each with the place of the value behind the process.
     pub fn names_in_files(&self) -> impl Iterator<Item = (&str, &Source)> {
-        unhurried(&self.files).map(|(name, (_, source))| (name.as_str(), source))
+        self.files.iter().map(|(name, (_, source))| (name.as_str(), source))
     }
 
-    /// The names that the process environment sets, sorted.
-    pub fn names_in_process(&self) -> impl Iterator<Item = &str> {
-        self.process.keys().map(String::as_str)
+    /// The names that begin with `prefix`, of the process environment and of the files.
+    pub fn names_with<'a>(&'a self, prefix: &'a str) -> BTreeSet<&'a str> {
+        names_with(&self.process, prefix).chain(names_with(&self.files, prefix)).collect()
     }
+}
+
+fn names_with<'a, V>(
+    variables: &'a BTreeMap<String, V>,
+    prefix: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let names = variables.range::<str, _>(from).map(|(name, _)| name.as_str());
+    names.take_while(move |name| name.starts_with(prefix))
 }
 
 impl fmt::Display for Source {
@@ -119,5 +129,14 @@ mod tests {
         let names: Vec<_> = environment.names_in_files().map(|(name, _)| name).collect();
         assert_eq!(names, ["A", "B"]);
         assert!(!format!("{environment:?}").contains("fake"), "{environment:?}");
+    }
+
+    #[test]
+    fn the_names_with_a_prefix_are_those_of_the_process_and_of_the_files_once() {
+        let files = [("a.env", "A_2=a\nAB=a\nA_1=a\nB_1=a"), ("b.env", "A_3=a\nA=a")];
+        let environment = environment(&[("A_1", "p"), ("A_0", "p"), ("@", "p")], &files);
+        let names: Vec<_> = environment.names_with("A_").into_iter().collect();
+        assert_eq!(names, ["A_0", "A_1", "A_2", "A_3"]);
+        assert!(environment.names_with("C_").is_empty());
     }
 }

@@ -12,8 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::support::daemon::{Daemon, Plan, clock, key};
-use crate::support::home::Home;
-use crate::support::home::rights;
+use crate::support::home::{Home, rights};
 
 /// A server that listens at a port of its own.
 struct Server {

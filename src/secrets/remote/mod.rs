@@ -149,14 +149,10 @@ impl RemoteStores {
 
 /// The variables that stores and their SDKs read.
 fn variables(environment: &Environment) -> Vec<(String, Secret)> {
-    const PREFIXES: [&str; 5] = ["VAULT_", "AWS_", "AZURE_", "IDENTITY_", "IMDS_"];
-    let ours = |name: &&str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let files = environment.names_in_files().map(|(name, _)| name);
-    let mut names: Vec<&str> = environment.names_in_process().chain(files).filter(ours).collect();
-    names.sort_unstable();
-    names.dedup();
+    const PREFIXES: [&str; 5] = ["AWS_", "AZURE_", "IDENTITY_", "IMDS_", "VAULT_"];
+    let names = PREFIXES.iter().flat_map(|prefix| environment.names_with(prefix));
     let value = |name: &str| Some((name.to_owned(), environment.lookup(name)?.value.clone()));
-    names.into_iter().filter_map(value).collect()
+    names.filter_map(value).collect()
 }
 
 #[cfg(test)]
