@@ -23,6 +23,14 @@ fn connect(socket: &Path) -> UnixStream {
     stream
 }
 
+/// The same, and something was answered on it already.
+fn connect_and_ask(socket: &Path) -> UnixStream {
+    let mut stream = connect(socket);
+    stream.write_all(LIVEZ).unwrap();
+    assert!(answered(&mut stream).starts_with("http/1.1 200 "));
+    stream
+}
+
 /// The head of the answer to `LIVEZ`; empty if the connection ends before it does.
 fn answered(stream: &mut UnixStream) -> String {
     let mut answer = Vec::new();
@@ -47,14 +55,7 @@ fn rest(mut stream: UnixStream) -> String {
 fn requests_that_wait_and_one_that_has_begun_are_answered_and_idle_connections_end() {
     let pace = keys_json(&[("a", r#""rpm": 600, "burst_capacity": 1"#)]);
     let daemon = TestDaemon::of(&pace);
-    let idle: Vec<UnixStream> = (0..10)
-        .map(|_| {
-            let mut stream = connect(&daemon.socket());
-            stream.write_all(LIVEZ).unwrap();
-            assert!(answered(&mut stream).starts_with("http/1.1 200 "));
-            stream
-        })
-        .collect();
+    let idle: Vec<UnixStream> = (0..10).map(|_| connect_and_ask(&daemon.socket())).collect();
     let mut half = connect(&daemon.socket());
     half.write_all(&LIVEZ[..10]).unwrap();
     daemon.select(&json!({}));
@@ -102,10 +103,12 @@ fn who_asks_on_an_open_connection_while_the_daemon_stops_is_answered_or_not_hear
             }
         };
         thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| ask_on(connect(&daemon.socket())));
+            // All of them, before the daemon stops because some were served often.
+            for stream in [(); 4].map(|()| connect_and_ask(&daemon.socket())) {
+                let ask_on = &ask_on;
+                scope.spawn(move || ask_on(stream));
             }
-            until("all are served", || served.load(Ordering::Relaxed) > 20);
+            until("they are served", || served.load(Ordering::Relaxed) > 20);
             daemon.control(Control::Stop);
         });
     }
